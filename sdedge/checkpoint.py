@@ -1,0 +1,103 @@
+"""Checkpoints: tensors and a JSON header in one safetensors file, written atomically.
+
+Nothing is pickled, so a checkpoint from a stranger runs no code when it is loaded.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sdedge.errors import RunError
+from sdedge.run import write_atomic
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Named tensors, and a header of plain JSON values."""
+
+    tensors: dict[str, Tensor]
+    header: dict[str, Any]
+
+
+def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write one file; RunError when the disk is full or the folder read-only."""
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    write_atomic(path, save(contiguous, metadata={"sdedge": json.dumps(header)}))
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read one file to the CPU; RunError when it is missing, truncated or not of sdedge."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise RunError(f"{path} does not exist") from None
+    except (SafetensorError, OSError) as error:
+        raise RunError(
+            f"{path} cannot be read: {error}. It is damaged; delete it to start over."
+        ) from error
+    if "sdedge" not in metadata:
+        raise RunError(f"{path} was not written by sdedge (its header has no sdedge entry)")
+    try:
+        header = json.loads(metadata["sdedge"])
+    except json.JSONDecodeError as error:
+        raise RunError(f"{path} has a damaged header: {error}") from error
+    return Checkpoint(tensors, header)
+
+
+def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Name tensors `prefix/name`, so that several sets share one file."""
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def under_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors named `prefix/name`, as name."""
+    start = f"{prefix}/"
+    return {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """The state of an optimizer as `index/key` tensors; hyper-parameters are left out."""
+    state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
+    return {
+        f"{index}/{key}": value
+        for index, entries in state.items()
+        for key, value in entries.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def load_optimizer_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave, into an optimizer over the same parameters."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split("/")
+        state.setdefault(int(index), {})[key] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def load_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load a state dict; RunError, naming the first differences, when it does not fit."""
+    own = module.state_dict()
+    wrong = [
+        name
+        for name in own.keys() | tensors.keys()
+        if name not in own or name not in tensors or own[name].shape != tensors[name].shape
+    ]
+    if wrong:
+        raise RunError(
+            f"{path} does not fit this network: {len(wrong)} tensors differ, "
+            f"first {', '.join(sorted(wrong)[:3])}"
+        )
+    with torch.no_grad():
+        module.load_state_dict(dict(tensors))

@@ -1,0 +1,227 @@
+"""Settings of a search and of a training, checked when they are made. No torch.
+
+A preset is a set of overrides of the defaults, and the defaults are the papers' CIFAR protocols:
+section IV-A of Semantic-DARTS for the search, section 3.2 of DARTS for the derived network.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+from sdedge.errors import ConfigError
+
+STEM_NAMES = ("cifar", "imagenet")
+IMPL_NAMES = ("auto", "triton", "reference")
+PRECISION_NAMES = ("auto", "fp32", "bf16")
+AUGMENTATION_NAMES = ("crop-flip", "resized-crop", "none")
+
+
+def _require(holds: bool, field: str, value: object, rule: str) -> None:
+    if not holds:
+        raise ConfigError(f"{field} is {value!r}; it must be {rule}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseConfig:
+    """What a search and a training have in common."""
+
+    dataset: str = "cifar10"
+    data_root: str = "data"  # downloads and the cache of decoded images
+    image_size: int | None = None  # pixels; None: the data set's own
+    seed: int = 2
+    device: str = "auto"
+    epochs: int = 50
+    batch_size: int = 64
+    epoch_images: int | None = None  # images of one epoch; None: all of them
+    checkpoint_seconds: float = 300.0  # at the latest; the end of an epoch always makes one
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2 (batch norm)")
+        _require(0 <= self.seed < 2**63, "seed", self.seed, "between 0 and 2^63 - 1")
+        size = self.image_size
+        _require(size is None or 8 <= size <= 1024, "image_size", size, "between 8 and 1024")
+        images = self.epoch_images
+        _require(
+            images is None or images >= self.batch_size,
+            "epoch_images",
+            images,
+            f"at least one batch ({self.batch_size})",
+        )
+        seconds = self.checkpoint_seconds
+        _require(seconds >= 0, "checkpoint_seconds", seconds, "0 or more")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, source: str) -> Self:
+        """Read the JSON form; ConfigError naming `source` for unknown names and wrong types."""
+        known = {field.name: field for field in fields(cls)}
+        unknown = sorted(data.keys() - known.keys())
+        if unknown:
+            raise ConfigError(f"{source}: unknown settings {', '.join(unknown)}")
+        try:
+            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        except TypeError as error:
+            raise ConfigError(f"{source}: a setting has the wrong type ({error})") from error
+
+    @classmethod
+    def from_preset(cls, preset: str, overrides: Mapping[str, Any]) -> Self:
+        """The preset with every override that is not None; ConfigError for an unknown preset."""
+        presets: dict[str, dict[str, Any]] = cls.presets()
+        if preset not in presets:
+            raise ConfigError(f"unknown preset {preset!r}; there is: auto, {', '.join(presets)}")
+        given = {name: value for name, value in overrides.items() if value is not None}
+        return cls(**{**presets[preset], **given})
+
+    @classmethod
+    def presets(cls) -> dict[str, dict[str, Any]]:
+        """Overrides of the defaults, by preset name."""
+        raise NotImplementedError
+
+
+def _check_network(channels: int, cells: int) -> None:
+    _require(2 <= channels <= 1024, "channels", channels, "between 2 and 1024")
+    _require(channels % 2 == 0, "channels", channels, "even (a reduction halves them)")
+    _require(1 <= cells <= 100, "cells", cells, "between 1 and 100")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig(PhaseConfig):
+    """A search: supernet, task, strategy and the two optimizers."""
+
+    strategy: str = "darts"
+    task: str = "semantic"
+    channels: int = 16
+    cells: int = 8
+    impl: Literal["auto", "triton", "reference"] = "auto"
+    patch_size: int = 8
+    mask_ratio: float = 0.6  # the paper's for CIFAR-10; 0.7 for CIFAR-100
+    mask_fill: float = 0.0  # of normalised pixels; the paper's text has 0, the authors' code 1
+    weight_lr: float = 0.025
+    weight_lr_min: float = 0.001
+    weight_momentum: float = 0.9
+    weight_decay: float = 3e-4
+    gradient_clip: float = 5.0
+    alpha_lr: float = 3e-4
+    alpha_betas: tuple[float, float] = (0.5, 0.999)
+    alpha_decay: float = 1e-3
+    valid_images: int | None = None  # of the search half, for each epoch's accuracy; None: all
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_network(self.channels, self.cells)
+        _require(self.impl in IMPL_NAMES, "impl", self.impl, f"one of {', '.join(IMPL_NAMES)}")
+        _require(self.patch_size >= 1, "patch_size", self.patch_size, "at least 1 pixel")
+        _require(
+            0 < self.mask_ratio < 1, "mask_ratio", self.mask_ratio, "between 0 and 1, exclusive"
+        )
+        for name in ("weight_lr", "alpha_lr", "gradient_clip"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "positive")
+        for name in ("weight_lr_min", "weight_decay", "alpha_decay"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _require(
+            0 <= self.weight_momentum < 1, "weight_momentum", self.weight_momentum, "in [0, 1)"
+        )
+        images = self.valid_images
+        _require(images is None or images >= 1, "valid_images", images, "at least 1")
+
+    @classmethod
+    def presets(cls) -> dict[str, dict[str, Any]]:
+        """`paper`: the published protocol. `quick`: a quarter of an hour on two CPU cores."""
+        return {
+            "paper": {},
+            "quick": {
+                "channels": 8,
+                "cells": 5,
+                "epochs": 10,
+                "epoch_images": 2560,
+                "valid_images": 512,
+                # Fewer steps for alpha, so longer ones; the same product of steps and rate
+                # would need more than Adam bears.
+                "alpha_lr": 3e-3,
+            },
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(PhaseConfig):
+    """The training of a derived network."""
+
+    channels: int = 36
+    cells: int = 20
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    epochs: int = 600
+    batch_size: int = 96
+    lr: float = 0.025
+    lr_min: float = 0.0
+    warmup_epochs: float = 0.0
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    gradient_clip: float = 5.0
+    label_smoothing: float = 0.0
+    drop_path: float = 0.2  # reached linearly at the last epoch
+    auxiliary: bool = True
+    auxiliary_weight: float = 0.4
+    augmentation: Literal["crop-flip", "resized-crop", "none"] = "crop-flip"
+    cutout: int = 16  # pixels; 0: none
+    colour_jitter: bool = False  # the ImageNet recipe's 0.4, 0.4, 0.4, 0.2
+    ema_decay: float = 0.0  # 0: none
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_network(self.channels, self.cells)
+        for name, choices in (
+            ("stem", STEM_NAMES),
+            ("augmentation", AUGMENTATION_NAMES),
+            ("precision", PRECISION_NAMES),
+        ):
+            value = getattr(self, name)
+            _require(value in choices, name, value, f"one of {', '.join(choices)}")
+        for name in ("lr", "gradient_clip"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "positive")
+        for name in ("lr_min", "weight_decay", "auxiliary_weight", "cutout"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        for name in ("momentum", "label_smoothing", "drop_path", "ema_decay"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+        warmup = self.warmup_epochs
+        _require(0 <= warmup < self.epochs, "warmup_epochs", warmup, f"in [0, {self.epochs})")
+
+    @classmethod
+    def presets(cls) -> dict[str, dict[str, Any]]:
+        """`paper`: 600 epochs on CIFAR. `quick`: half an hour on two CPU cores. `imagenet`."""
+        return {
+            "paper": {},
+            "quick": {
+                "channels": 16,
+                "cells": 5,
+                "epochs": 12,
+                "batch_size": 64,
+                "lr": 0.1,
+                "warmup_epochs": 1.0,
+                "weight_decay": 5e-4,
+                "drop_path": 0.0,
+                "auxiliary": False,
+                "cutout": 0,
+                "ema_decay": 0.998,
+            },
+            "imagenet": {
+                "channels": 48,
+                "cells": 14,
+                "stem": "imagenet",
+                "image_size": 224,
+                "epochs": 250,
+                "batch_size": 1024,
+                "lr": 0.5,
+                "warmup_epochs": 5.0,
+                "weight_decay": 3e-5,
+                "label_smoothing": 0.1,
+                "drop_path": 0.0,
+                "augmentation": "resized-crop",
+                "cutout": 0,
+                "colour_jitter": True,
+            },
+        }

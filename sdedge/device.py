@@ -1,0 +1,58 @@
+"""Where the work runs, and where its random numbers come from."""
+
+import hashlib
+import resource
+import sys
+
+import torch
+
+from sdedge.errors import ConfigError
+
+
+def select_device(name: str) -> torch.device:
+    """The torch device for "auto", "cpu", "cuda" or "cuda:1".
+
+    Raises ConfigError when the name is unknown or the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device is {name!r}; it must be auto, cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device is {name!r}; sdedge runs on cpu and cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device is {name!r}, and torch sees {torch.cuda.device_count()} CUDA devices; "
+            "`sdedge doctor` tells why. Use --device cpu."
+        )
+    return device
+
+
+def make_deterministic() -> None:
+    """Choose kernels whose results repeat bit for bit: a resumed run must equal a straight one."""
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
+def derived_seed(seed: int, *path: object) -> int:
+    """A 63-bit seed that depends on `seed` and `path` alone (say "train", epoch 3, step 17)."""
+    digest = hashlib.blake2b(repr((seed, *path)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def seed_step(seed: int, *path: object) -> None:
+    """Seed every generator of torch for one step.
+
+    A run that resumes at any step so draws what an uninterrupted one would have drawn.
+    """
+    torch.manual_seed(derived_seed(seed, *path))
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory held so far: of the device's allocator, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux

@@ -1,0 +1,217 @@
+"""The genotype: which operations a cell keeps, and from where. Plain data, no torch.
+
+A genotype is what a search finds and what every later step builds on. Its JSON form is the one
+published genotypes come in, with the search space named:
+
+    {"space": "darts",
+     "normal": [["sep_conv_3x3", 1], ...], "normal_concat": [2, 3, 4, 5],
+     "reduce": [["max_pool_3x3", 0], ...], "reduce_concat": [2, 3, 4, 5]}
+
+Nodes 0 and 1 are the outputs of the two cells before; each further node sums two operations.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from sdedge.errors import GenotypeError
+
+# The eight operations of the DARTS space, in the order of the rows of alpha (DARTS, section 3.1).
+DARTS_OPERATIONS = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+# What a derived cell may hold: no `none`, and two operations that only NASNet-like cells use.
+CELL_OPERATIONS = (*DARTS_OPERATIONS[1:], "sep_conv_7x7", "conv_7x1_1x7")
+PARAMETER_FREE_OPERATIONS = frozenset({"none", "max_pool_3x3", "avg_pool_3x3", "skip_connect"})
+
+SPACES = ("darts",)
+
+Edge = tuple[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Genotype:
+    """A normal and a reduction cell; two (operation, source node) pairs for each inner node.
+
+    Raises GenotypeError at construction when a cell cannot be built.
+    """
+
+    normal: tuple[Edge, ...]
+    reduce: tuple[Edge, ...]
+    normal_concat: tuple[int, ...] = (2, 3, 4, 5)
+    reduce_concat: tuple[int, ...] = (2, 3, 4, 5)
+    space: str = "darts"
+
+    def __post_init__(self) -> None:
+        if self.space not in SPACES:
+            raise GenotypeError(f"unknown search space {self.space!r}; there is: {_list(SPACES)}")
+        _check_cell("normal", self.normal, self.normal_concat)
+        _check_cell("reduce", self.reduce, self.reduce_concat)
+
+    @property
+    def skip_count(self) -> int:
+        """Number of skip connections in the normal cell, the usual sign of collapse."""
+        return sum(operation == "skip_connect" for operation, _ in self.normal)
+
+    @property
+    def parameter_free_count(self) -> int:
+        """Number of skips and pools in the normal cell."""
+        return sum(operation in PARAMETER_FREE_OPERATIONS for operation, _ in self.normal)
+
+    @property
+    def collapsed(self) -> bool:
+        """True when more than half of the normal cell's operations are skips or pools."""
+        return 2 * self.parameter_free_count > len(self.normal)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, as plain lists and dicts."""
+        return {
+            "space": self.space,
+            "normal": [list(edge) for edge in self.normal],
+            "normal_concat": list(self.normal_concat),
+            "reduce": [list(edge) for edge in self.reduce],
+            "reduce_concat": list(self.reduce_concat),
+        }
+
+    def to_json(self) -> str:
+        """The JSON form, as text ending in a newline."""
+        return json.dumps(self.to_dict(), indent=1) + "\n"
+
+    @classmethod
+    def from_dict(cls, data: object, *, source: str = "genotype") -> "Genotype":
+        """Read the JSON form; `source` names the file in error messages."""
+        if not isinstance(data, Mapping):
+            raise GenotypeError(f"{source}: expected a JSON object, got {_kind(data)}")
+        missing = [key for key in ("normal", "reduce") if key not in data]
+        if missing:
+            raise GenotypeError(f"{source}: missing {_list(missing)}")
+        fields: dict[str, Any] = {
+            "normal": _edges(data["normal"], f"{source}: normal"),
+            "reduce": _edges(data["reduce"], f"{source}: reduce"),
+        }
+        for key in ("normal_concat", "reduce_concat"):
+            if key in data:
+                fields[key] = _integers(data[key], f"{source}: {key}")
+        if "space" in data:
+            fields["space"] = data["space"]
+        try:
+            return cls(**fields)
+        except GenotypeError as error:
+            raise GenotypeError(f"{source}: {error}") from None
+
+    @classmethod
+    def from_json(cls, text: str, *, source: str = "genotype") -> "Genotype":
+        """Read the JSON form from text."""
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise GenotypeError(f"{source}: not valid JSON ({error})") from None
+        return cls.from_dict(data, source=source)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedGenotype:
+    """A genotype from the literature: its name, where it was read, and the cell itself."""
+
+    name: str
+    source: str
+    genotype: Genotype
+
+
+@cache
+def published() -> dict[str, PublishedGenotype]:
+    """Published genotypes by name, in the order of publication."""
+    text = files("sdedge").joinpath("published.json").read_text(encoding="utf-8")
+    return {
+        entry["name"]: PublishedGenotype(
+            name=entry["name"],
+            source=entry["source"],
+            genotype=Genotype.from_dict(entry, source=entry["name"]),
+        )
+        for entry in json.loads(text)
+    }
+
+
+def load_genotype(name_or_file: str | Path) -> Genotype:
+    """A genotype from a published name, a JSON file, or a run directory that holds one.
+
+    Raises GenotypeError, listing the published names when nothing matches.
+    """
+    if str(name_or_file) in published():
+        return published()[str(name_or_file)].genotype
+    path = Path(name_or_file)
+    if path.is_dir():
+        path = path / "genotype.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise GenotypeError(
+            f"no genotype {str(name_or_file)!r}: neither a file nor a published name. "
+            f"Published: {_list(published())}"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise GenotypeError(f"{path}: cannot be read as a genotype ({error})") from None
+    return Genotype.from_json(text, source=str(path))
+
+
+def _check_cell(name: str, edges: tuple[Edge, ...], concat: tuple[int, ...]) -> None:
+    if not edges or len(edges) % 2:
+        raise GenotypeError(f"{name} has {len(edges)} operations; each node needs exactly two")
+    for position, (operation, source) in enumerate(edges):
+        node = 2 + position // 2
+        if operation not in CELL_OPERATIONS:
+            raise GenotypeError(
+                f"{name}[{position}]: unknown operation {operation!r}; "
+                f"there is: {_list(CELL_OPERATIONS)}"
+            )
+        if not 0 <= source < node:
+            raise GenotypeError(
+                f"{name}[{position}]: node {node} cannot read from node {source}; "
+                f"sources are 0 to {node - 1}"
+            )
+    nodes = 2 + len(edges) // 2
+    if not concat or len(set(concat)) != len(concat) or not all(2 <= n < nodes for n in concat):
+        raise GenotypeError(
+            f"{name}_concat {list(concat)} must be distinct inner nodes, 2 to {nodes - 1}"
+        )
+
+
+def _edges(value: object, where: str) -> tuple[Edge, ...]:
+    if not isinstance(value, list):
+        raise GenotypeError(f"{where}: expected a list of [operation, source], got {_kind(value)}")
+    for position, edge in enumerate(value):
+        if not (
+            isinstance(edge, list)
+            and len(edge) == 2
+            and isinstance(edge[0], str)
+            and type(edge[1]) is int
+        ):
+            raise GenotypeError(
+                f'{where}[{position}]: expected ["operation", source], got {json.dumps(edge)}'
+            )
+    return tuple((operation, source) for operation, source in value)
+
+
+def _integers(value: object, where: str) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(type(item) is int for item in value):
+        raise GenotypeError(f"{where}: expected a list of integers, got {json.dumps(value)}")
+    return tuple(value)
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+def _list(names: Any) -> str:
+    return ", ".join(names)

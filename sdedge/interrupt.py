@@ -1,0 +1,37 @@
+"""Ctrl-C and SIGTERM as a request: the work stops where its state is whole."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def stop_on_signal(notify: Callable[[], None]) -> Iterator[threading.Event]:
+    """Yield an event that the first SIGINT or SIGTERM sets, after calling `notify`.
+
+    A second signal acts as it would have without this. Outside the main thread, where Python
+    allows no handlers, the event is never set.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+    def request_stop(number: int, frame: FrameType | None) -> None:
+        restore()
+        stop.set()
+        notify()
+
+    for number in earlier:
+        signal.signal(number, request_stop)
+    try:
+        yield stop
+    finally:
+        restore()

@@ -1,0 +1,311 @@
+"""The resumable epoch loop that a search and a training run in.
+
+A phase says what one step does; the loop seeds every step, keeps checkpoints, logs epochs, stops
+on Ctrl-C, and measures. Because each step is seeded by its number, a run resumed from any
+checkpoint repeats bit for bit what an uninterrupted one would have done.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from sdedge.checkpoint import read_checkpoint, under_prefix, with_prefix, write_checkpoint
+from sdedge.device import peak_memory_bytes, seed_step
+from sdedge.errors import InterruptedRunError, RunError
+from sdedge.interrupt import stop_on_signal
+from sdedge.run import RunDir
+
+# The first step warms up; the estimate is made from those after it.
+ESTIMATE_STEPS = 4
+
+
+class Meters:
+    """Running means, kept on the device: only reading them waits for it."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0.0
+
+    def add(self, values: Mapping[str, Tensor], weight: float = 1.0) -> None:
+        """Add one observation of each value, a scalar tensor; `weight` is its batch size, say."""
+        self._count += weight
+        for name, value in values.items():
+            weighted = value.detach().double() * weight
+            self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
+
+    def means(self) -> dict[str, float]:
+        """The mean of each value so far."""
+        return {name: float(total) / self._count for name, total in self._sums.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state, for a checkpoint."""
+        count = torch.tensor(self._count, dtype=torch.float64)
+        return {"count": count, **with_prefix("sum", self._sums)}
+
+    def load(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+        """Put back what `tensors` gave."""
+        self._count = float(tensors["count"])
+        self._sums = {n: t.to(device) for n, t in under_prefix("sum", tensors).items()}
+
+
+class Phase(ABC):
+    """What the loop runs: a search, or a training."""
+
+    name: str
+    epochs: int
+    steps: int  # of one epoch
+    seed: int
+    device: torch.device
+
+    @abstractmethod
+    def begin_epoch(self, epoch: int) -> None:
+        """Set what changes from epoch to epoch, such as the learning rate."""
+
+    @abstractmethod
+    def batches(self, epoch: int, start_step: int) -> Iterator[Any]:
+        """The batches of an epoch from `start_step` on; they depend on the epoch alone."""
+
+    @abstractmethod
+    def step(self, epoch: int, step: int, batch: Any) -> Mapping[str, Tensor]:
+        """Do one step and give scalar tensors to log."""
+
+    @abstractmethod
+    def end_epoch(self, epoch: int) -> dict[str, Any]:
+        """Evaluate, and give plain values to log."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """Everything that later steps depend on."""
+
+    @abstractmethod
+    def load_state(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        """Put back what `state` gave; RunError naming `path` when it does not fit."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the rest of the phase will cost, from a few measured steps."""
+
+    phase: str
+    epochs: int
+    steps: int
+    step_seconds: float
+    remaining_seconds: float
+    peak_memory_bytes: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a phase is; `means` waits for the device, so read it sparingly."""
+
+    phase: str
+    epoch: int
+    epochs: int
+    step: int  # done in this epoch
+    steps: int
+    remaining_seconds: float | None
+    means: Callable[[], dict[str, float]]
+
+
+class Reporter(Protocol):
+    """Who is told how the work goes."""
+
+    def estimated(self, estimate: Estimate) -> None:
+        """The cost is known, after the first few steps."""
+
+    def stepped(self, progress: Progress) -> None:
+        """A step was done."""
+
+    def epoch_ended(self, record: Mapping[str, Any]) -> None:
+        """An epoch was done, evaluated and logged."""
+
+    def stopping(self) -> None:
+        """A stop was asked for; it comes at the end of this step."""
+
+
+class Clock:
+    """Measures steps and evaluations of this process, to say how long the rest will take."""
+
+    def __init__(self, phase: Phase) -> None:
+        self._phase = phase
+        self._measured_steps = 0
+        self._step_seconds = 0.0
+        self._evaluation_seconds = 0.0
+        self._last = time.monotonic()
+
+    def start(self) -> None:
+        """What follows is a step or an evaluation."""
+        self._last = time.monotonic()
+
+    def stepped(self) -> None:
+        """A step ends now; the first one is left out of the mean."""
+        now = time.monotonic()
+        self._measured_steps += 1
+        if self._measured_steps > 1:
+            self._step_seconds += now - self._last
+        self._last = now
+
+    def evaluated(self) -> None:
+        """An evaluation ends now."""
+        self._evaluation_seconds = time.monotonic() - self._last
+
+    @property
+    def warming(self) -> bool:
+        """True until there are enough steps for an estimate: these must be timed exactly."""
+        return self._measured_steps < ESTIMATE_STEPS
+
+    @property
+    def due(self) -> bool:
+        """True once, at the step that completes the estimate."""
+        return self._measured_steps == ESTIMATE_STEPS
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Mean seconds a step, or None before there is one to judge by."""
+        return self._step_seconds / (self._measured_steps - 1) if self._measured_steps > 1 else None
+
+    def remaining(self, epoch: int, step: int) -> float | None:
+        """Seconds until the end of the phase, from `step` steps into `epoch`."""
+        if self.step_seconds is None:
+            return None
+        epochs = self._phase.epochs - epoch
+        return (
+            epochs * self._phase.steps - step
+        ) * self.step_seconds + epochs * self._evaluation_seconds
+
+
+@dataclass
+class Position:
+    """Where a run stands: the next step to do, and what it took to get here."""
+
+    epoch: int = 0
+    step: int = 0
+    elapsed_seconds: float = 0.0
+    records: int = 0
+    meters: Meters = field(default_factory=Meters)
+
+
+def run_phase(
+    phase: Phase, run: RunDir, reporter: Reporter, *, resume: bool, checkpoint_seconds: float
+) -> float:
+    """Run `phase` to its end and give the seconds it took, those before a resume included.
+
+    Raises InterruptedRunError after a checkpoint when a signal asks to stop, and RunError when a
+    checkpoint cannot be read or written.
+    """
+    position = _restore(phase, run) if resume else Position()
+    run.rewind_metrics(phase.name, position.records)
+    clock = Clock(phase)
+    started = time.monotonic() - position.elapsed_seconds
+    saved = time.monotonic()
+
+    def save() -> None:
+        nonlocal saved
+        position.elapsed_seconds = time.monotonic() - started
+        _save(phase, run, position)
+        saved = time.monotonic()
+
+    with stop_on_signal(reporter.stopping) as stop:
+        while position.epoch < phase.epochs:
+            phase.begin_epoch(position.epoch)
+            clock.start()
+            for batch in phase.batches(position.epoch, position.step):
+                seed_step(phase.seed, phase.name, position.epoch, position.step)
+                position.meters.add(phase.step(position.epoch, position.step, batch))
+                position.step += 1
+                _measure(phase, clock, position, reporter)
+                if stop.is_set() or time.monotonic() - saved >= checkpoint_seconds:
+                    save()
+                    clock.start()
+                if stop.is_set():
+                    raise InterruptedRunError(f"stopped in epoch {position.epoch + 1}; saved in {run.path}")
+            clock.start()
+            record = _finish_epoch(phase, position)
+            record["elapsed_s"] = round(time.monotonic() - started, 3)
+            run.append_metrics(record)
+            clock.evaluated()
+            position.epoch, position.step, position.meters = position.epoch + 1, 0, Meters()
+            position.records += 1
+            save()
+            reporter.epoch_ended(record)
+            if stop.is_set() and position.epoch < phase.epochs:
+                raise InterruptedRunError(f"stopped after epoch {position.epoch}; saved in {run.path}")
+    return position.elapsed_seconds
+
+
+def _measure(phase: Phase, clock: Clock, position: Position, reporter: Reporter) -> None:
+    if clock.warming and phase.device.type == "cuda":
+        torch.cuda.synchronize(phase.device)
+    clock.stepped()
+    remaining = clock.remaining(position.epoch, position.step)
+    if clock.due and remaining is not None and clock.step_seconds is not None:
+        reporter.estimated(
+            Estimate(
+                phase=phase.name,
+                epochs=phase.epochs,
+                steps=phase.steps,
+                step_seconds=clock.step_seconds,
+                remaining_seconds=remaining,
+                peak_memory_bytes=peak_memory_bytes(phase.device),
+                device=str(phase.device),
+            )
+        )
+    reporter.stepped(
+        Progress(
+            phase=phase.name,
+            epoch=position.epoch,
+            epochs=phase.epochs,
+            step=position.step,
+            steps=phase.steps,
+            remaining_seconds=remaining,
+            means=position.meters.means,
+        )
+    )
+
+
+def _finish_epoch(phase: Phase, position: Position) -> dict[str, Any]:
+    means = {f"train_{name}": value for name, value in position.meters.means().items()}
+    seed_step(phase.seed, phase.name, position.epoch, "evaluate")
+    evaluated = phase.end_epoch(position.epoch)
+    return {"phase": phase.name, "epoch": position.epoch + 1, **means, **evaluated}
+
+
+def _save(phase: Phase, run: RunDir, position: Position) -> None:
+    tensors = {
+        **with_prefix("state", phase.state()),
+        **with_prefix("meters", position.meters.tensors()),
+    }
+    header = {
+        "phase": phase.name,
+        "epoch": position.epoch,
+        "step": position.step,
+        "elapsed_seconds": position.elapsed_seconds,
+        "records": position.records,
+    }
+    write_checkpoint(run.checkpoint(phase.name), tensors, header)
+
+
+def _restore(phase: Phase, run: RunDir) -> Position:
+    path = run.checkpoint(phase.name)
+    if not path.exists():  # stopped before the first checkpoint: the same start again
+        return Position()
+    checkpoint = read_checkpoint(path)
+    try:
+        position = Position(
+            epoch=int(checkpoint.header["epoch"]),
+            step=int(checkpoint.header["step"]),
+            elapsed_seconds=float(checkpoint.header["elapsed_seconds"]),
+            records=int(checkpoint.header["records"]),
+        )
+        position.meters.load(under_prefix("meters", checkpoint.tensors), phase.device)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path} is not a checkpoint of a {phase.name}: {error}") from error
+    phase.load_state(under_prefix("state", checkpoint.tensors), path)
+    return position

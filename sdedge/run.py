@@ -1,0 +1,209 @@
+"""The run directory: one folder that holds everything one chain of commands made.
+
+    config.json         the settings of each phase ("search", "train", ...)
+    environment.json    commit, versions, device, threads, and which kernels ran, by phase
+    metrics.jsonl       one JSON object a line, each with its "phase"
+    search.checkpoint.safetensors, train.checkpoint.safetensors
+    genotype.json  cell.svg  cell.png
+    weights.safetensors
+    model.onnx  export.json
+    bench.json
+
+Every write is atomic: a temporary file in the same folder, fsync, rename. No torch here.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sdedge.errors import RunError
+
+RUNS_ROOT = Path("runs")
+
+
+@contextmanager
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Turn a failed write below `path` into a RunError that says what to do about it."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path}: {error.strerror or error}. "
+            "Free some space or choose another folder with --run; what was there is unchanged."
+        ) from error
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that readers see the old file or the whole new one.
+
+    Raises RunError when the folder cannot be written or the disk is full.
+    """
+    with explain_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_atomic(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; RunError when it is missing, unreadable or something else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path} does not exist") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The paths of a run directory, and its small JSON files."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, name: str, path: Path | None = None, root: Path = RUNS_ROOT) -> "RunDir":
+        """Make a run directory: `path` if given, else a new dated one below `root`."""
+        if path is None:
+            path = _unused(root / f"{datetime.now():%Y%m%d-%H%M%S}-{name}")
+        with explain_write_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path | None = None, root: Path = RUNS_ROOT) -> "RunDir":
+        """Open `path`, or the newest run below `root`; RunError when there is none."""
+        if path is not None:
+            if not (path / "config.json").is_file():
+                raise RunError(f"{path} is not a run directory (it has no config.json)")
+            return cls(path)
+        configs = sorted(root.glob("*/config.json"), key=lambda file: file.stat().st_mtime)
+        if not configs:
+            raise RunError(
+                f"no run directory below {root.resolve()}; start one with `sdedge search`, "
+                "or name one with --run"
+            )
+        return cls(configs[-1].parent)
+
+    @property
+    def config(self) -> Path:
+        """Settings by phase."""
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def genotype(self) -> Path:
+        """The derived cell."""
+        return self.path / "genotype.json"
+
+    @property
+    def weights(self) -> Path:
+        """The trained network, with its description in the header."""
+        return self.path / "weights.safetensors"
+
+    @property
+    def onnx(self) -> Path:
+        """The exported network."""
+        return self.path / "model.onnx"
+
+    def checkpoint(self, phase: str) -> Path:
+        """State from which `phase` resumes."""
+        return self.path / f"{phase}.checkpoint.safetensors"
+
+    def phases(self) -> dict[str, Any]:
+        """The settings of all phases so far; empty in a new run directory."""
+        return read_json(self.config) if self.config.exists() else {}
+
+    def settings(self, phase: str) -> dict[str, Any]:
+        """The settings that `phase` ran with; RunError when it never did."""
+        phases = self.phases()
+        if not isinstance(phases.get(phase), dict):
+            raise RunError(
+                f"{self.path} holds no {phase}; it has: {', '.join(phases) or 'nothing yet'}"
+            )
+        return dict(phases[phase])
+
+    def record_phase(
+        self, phase: str, settings: Mapping[str, Any], environment: Mapping[str, Any]
+    ) -> None:
+        """Write what `phase` runs with and where, beside the other phases."""
+        environments = self.path / "environment.json"
+        earlier = read_json(environments) if environments.exists() else {}
+        write_json(environments, {**earlier, phase: dict(environment)})
+        write_json(self.config, {**self.phases(), phase: dict(settings)})
+
+    def append_metrics(self, record: Mapping[str, Any]) -> None:
+        """Add one line to the metrics, on disk when this returns."""
+        with explain_write_errors(self.metrics), self.metrics.open("ab") as file:
+            file.write(json.dumps(record).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read_metrics(self, phase: str) -> list[dict[str, Any]]:
+        """The records of `phase`, oldest first; a last line cut short by a crash is left out."""
+        return [record for record in self._records() if record["phase"] == phase]
+
+    def rewind_metrics(self, phase: str, keep: int) -> None:
+        """Drop all but the first `keep` records of `phase`: the work after them is done again."""
+        kept = []
+        for record in self._records():
+            if record["phase"] == phase:
+                keep -= 1
+                if keep < 0:
+                    continue
+            kept.append(json.dumps(record) + "\n")
+        write_atomic(self.metrics, "".join(kept).encode())
+
+    def _records(self) -> list[dict[str, Any]]:
+        if not self.metrics.exists():
+            return []
+        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        complete = [line for line in lines if line.endswith("\n")]
+        try:
+            return [json.loads(line) for line in complete]
+        except json.JSONDecodeError as error:
+            raise RunError(f"{self.metrics} is damaged: {error}") from error
+
+
+def _unused(path: Path) -> Path:
+    candidate, number = path, 2
+    while candidate.exists():
+        candidate = path.with_name(f"{path.name}-{number}")
+        number += 1
+    return candidate

@@ -1,0 +1,65 @@
+"""The bilevel step: alpha descends the loss on one half of the data, weights on the other.
+
+DARTS, section 2.3 and algorithm 1; Semantic-DARTS, algorithm 1.
+"""
+
+from torch import Tensor, nn
+from torch.optim import SGD, Adam
+
+from sdedge.config import SearchConfig
+from sdedge.search.strategy import Strategy
+from sdedge.search.tasks.task import Task, TaskBatch, TaskLoss
+from sdedge.space.supernet import Supernet
+
+
+class Bilevel:
+    """Supernet, task, architecture parameters, and the two optimizers that move them."""
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        task: Task,
+        alphas: dict[str, Tensor],
+        strategy: Strategy,
+        config: SearchConfig,
+    ) -> None:
+        self.supernet = supernet
+        self.task = task
+        self.alphas = alphas
+        self.strategy = strategy
+        self.alpha_list = list(alphas.values())
+        self.weight_list = [*supernet.parameters(), *task.parameters()]
+        self.gradient_clip = config.gradient_clip
+        self.weight_optimizer = SGD(
+            self.weight_list,
+            lr=config.weight_lr,
+            momentum=config.weight_momentum,
+            weight_decay=config.weight_decay,
+        )
+        self.alpha_optimizer = Adam(
+            self.alpha_list,
+            lr=config.alpha_lr,
+            betas=config.alpha_betas,
+            weight_decay=config.alpha_decay,
+        )
+
+    def loss(self, batch: TaskBatch) -> TaskLoss:
+        """The task's loss at the present weights and alphas."""
+        weights = self.strategy.relax(self.alphas)
+        return self.task.loss(self.supernet(batch.inputs, weights), batch)
+
+    def alpha_step(self, train: TaskBatch, search: TaskBatch) -> None:
+        """Move alpha; the weights stay."""
+        gradients = self.strategy.alpha_gradient(self, train, search)
+        for alpha, gradient in zip(self.alpha_list, gradients, strict=True):
+            alpha.grad = gradient
+        self.alpha_optimizer.step()
+
+    def weight_step(self, train: TaskBatch) -> TaskLoss:
+        """Move the weights of supernet and task; alpha stays."""
+        self.weight_optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(train)
+        loss.total.backward(inputs=self.weight_list)  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.weight_list, self.gradient_clip)
+        self.weight_optimizer.step()
+        return loss

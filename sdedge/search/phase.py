@@ -1,0 +1,183 @@
+"""The search as a phase of the epoch loop: data halves, schedule, validation, genotype."""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sdedge.checkpoint import (
+    load_module,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    under_prefix,
+    with_prefix,
+)
+from sdedge.config import SearchConfig
+from sdedge.data.augment import Preprocess
+from sdedge.data.catalog import Dataset
+from sdedge.data.pipeline import Batches
+from sdedge.device import derived_seed, make_deterministic, seed_step, select_device
+from sdedge.errors import ConfigError, RunError
+from sdedge.genotype import Genotype
+from sdedge.loop import Meters, Phase
+from sdedge.search.alphas import mixing_entropy
+from sdedge.search.bilevel import Bilevel
+from sdedge.search.strategies import get_strategy
+from sdedge.search.tasks import build_task
+from sdedge.space.supernet import Supernet
+
+
+def search_halves(
+    labels: NDArray[np.int64], seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of the images that train weights, and of those that train alpha.
+
+    First and second half, as in the papers; a set stored class by class is shuffled first.
+    """
+    order = np.arange(len(labels), dtype=np.int64)
+    if np.all(np.diff(labels) >= 0):
+        np.random.default_rng(derived_seed(seed, "halves")).shuffle(order)
+    half = len(order) // 2
+    return order[:half], order[half:]
+
+
+class SearchPhase(Phase):
+    """One search; raises ConfigError for settings that do not fit the data or the machine."""
+
+    name = "search"
+
+    def __init__(self, config: SearchConfig, dataset: Dataset) -> None:
+        self.config = config
+        self.epochs = config.epochs
+        self.seed = config.seed
+        self.device = select_device(config.device)
+        make_deterministic()
+        strategy = get_strategy(config.strategy)
+
+        seed_step(config.seed, "initialise")
+        supernet = Supernet(
+            channels=config.channels,
+            cells=config.cells,
+            classes=len(dataset.classes),
+            impl=config.impl,
+        )
+        task = build_task(
+            config,
+            feature_channels=supernet.feature_channels,
+            image_size=dataset.image_size,
+            value_range=dataset.value_range,
+        )
+        layout = {"device": self.device, "memory_format": torch.channels_last}
+        self.bilevel = Bilevel(
+            supernet.to(**layout),
+            task.to(**layout),
+            strategy.initial_alphas(self.device),
+            strategy,
+            config,
+        )
+        self._load_data(dataset)
+
+    def _load_data(self, dataset: Dataset) -> None:
+        config, batch_size = self.config, self.config.batch_size
+        train, search = search_halves(dataset.train.labels, config.seed)
+        if len(train) < batch_size:
+            raise ConfigError(
+                f"batch_size is {batch_size}, but each half of the {len(dataset.train.labels)} "
+                f"training images of {dataset.name} has {len(train)}"
+            )
+        self.train = Batches(dataset.train, train, batch_size, self.device)
+        self.search = Batches(dataset.train, search, batch_size, self.device)
+        valid = search[: config.valid_images]
+        self.valid = Batches(dataset.train, valid, min(batch_size, len(valid)), self.device)
+        self.steps = self.train.steps
+        if config.epoch_images is not None:
+            self.steps = min(self.steps, config.epoch_images // batch_size)
+        normalisation = (dataset.mean, dataset.std, dataset.image_size)
+        self.augment = Preprocess(*normalisation, self.bilevel.task.augmentation, self.device)
+        self.preprocess = Preprocess(*normalisation, None, self.device)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Set the learning rate of the weights: a cosine, per epoch (DARTS, section A.1.2)."""
+        config = self.config
+        span = config.weight_lr - config.weight_lr_min
+        cosine = (1 + math.cos(math.pi * epoch / config.epochs)) / 2
+        for group in self.bilevel.weight_optimizer.param_groups:
+            group["lr"] = config.weight_lr_min + span * cosine
+        self.bilevel.supernet.train()
+        self.bilevel.task.train()
+
+    def batches(self, epoch: int, start_step: int) -> Iterator[Any]:
+        """Pairs of a training and a search batch: ((images, labels), (images, labels))."""
+        streams = [
+            batches.epoch(derived_seed(self.seed, name, epoch), start_step, self.steps - start_step)
+            for name, batches in (("train", self.train), ("search", self.search))
+        ]
+        return zip(*streams, strict=True)
+
+    def step(self, epoch: int, step: int, batch: Any) -> Mapping[str, Tensor]:
+        """One alpha step, then one weight step; a fresh mask for either batch."""
+        task = self.bilevel.task
+        train, search = (task.prepare(self.augment(images), labels) for images, labels in batch)
+        self.bilevel.alpha_step(train, search)
+        return self.bilevel.weight_step(train).parts
+
+    @torch.no_grad()
+    def end_epoch(self, epoch: int) -> dict[str, Any]:
+        """Validate on the search half, and describe the architecture as it stands."""
+        bilevel = self.bilevel
+        bilevel.supernet.eval()
+        bilevel.task.eval()
+        meters = Meters()
+        for images, labels in self.valid.ordered():
+            batch = bilevel.task.prepare(self.preprocess(images), labels)
+            meters.add(bilevel.loss(batch).parts, weight=len(labels))
+        genotype = self.genotype()
+        entropy = mixing_entropy(bilevel.strategy.relax(bilevel.alphas))
+        return {
+            **{f"valid_{name}": value for name, value in meters.means().items()},
+            "genotype": genotype.to_dict(),
+            "skip_count": genotype.skip_count,
+            "parameter_free_count": genotype.parameter_free_count,
+            "collapsed": genotype.collapsed,
+            **{f"alpha_entropy_{name}": value for name, value in entropy.items()},
+        }
+
+    def genotype(self) -> Genotype:
+        """The genotype that the present alphas derive to."""
+        bilevel = self.bilevel
+        with torch.no_grad():
+            return bilevel.strategy.derive(bilevel.strategy.relax(bilevel.alphas))
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights, alphas and the state of both optimizers."""
+        bilevel = self.bilevel
+        return {
+            **with_prefix("supernet", bilevel.supernet.state_dict()),
+            **with_prefix("task", bilevel.task.state_dict()),
+            **with_prefix("alpha", bilevel.alphas),
+            **with_prefix("weight_optimizer", optimizer_tensors(bilevel.weight_optimizer)),
+            **with_prefix("alpha_optimizer", optimizer_tensors(bilevel.alpha_optimizer)),
+        }
+
+    def load_state(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        """Put back what `state` gave."""
+        bilevel = self.bilevel
+        load_module(bilevel.supernet, under_prefix("supernet", tensors), path)
+        load_module(bilevel.task, under_prefix("task", tensors), path)
+        alphas = under_prefix("alpha", tensors)
+        if {n: a.shape for n, a in alphas.items()} != {
+            n: a.shape for n, a in bilevel.alphas.items()
+        }:
+            raise RunError(
+                f"{path} holds other architecture parameters than {self.config.strategy}"
+            )
+        with torch.no_grad():
+            for name, alpha in bilevel.alphas.items():
+                alpha.copy_(alphas[name])
+        load_optimizer_tensors(bilevel.weight_optimizer, under_prefix("weight_optimizer", tensors))
+        load_optimizer_tensors(bilevel.alpha_optimizer, under_prefix("alpha_optimizer", tensors))

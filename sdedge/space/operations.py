@@ -1,0 +1,126 @@
+"""The operations of the DARTS space (DARTS, section 3.1 and appendix A.1.1).
+
+Every operation keeps the number of channels. In search, batch norm has no affine parameters and
+each pool is followed by one; in a derived network batch norm is affine and pools stand bare.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+def relu_conv_bn(c_in: int, c_out: int, *, affine: bool) -> nn.Sequential:
+    """ReLU, 1x1 convolution, batch norm: (N, c_in, H, W) -> (N, c_out, H, W)."""
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(c_in, c_out, 1, bias=False),
+        nn.BatchNorm2d(c_out, affine=affine),
+    )
+
+
+class FactorizedReduce(nn.Module):
+    """Halve the resolution without losing pixels: (N, c_in, H, W) -> (N, c_out, H/2, W/2).
+
+    Two 1x1 stride-2 convolutions, the second on the input shifted by one pixel, concatenated.
+    An odd H or W is rounded up, as by every other stride-2 operation of the space.
+    """
+
+    def __init__(self, c_in: int, c_out: int, *, affine: bool) -> None:
+        super().__init__()
+        self.relu = nn.ReLU()
+        self.conv_even = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
+        self.conv_odd = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
+        self.bn = nn.BatchNorm2d(c_out, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reduce x: (N, c_in, H, W) -> (N, c_out, ceil(H/2), ceil(W/2))."""
+        x = self.relu(x)
+        shifted = x[:, :, 1:, 1:]
+        if x.shape[2] % 2 or x.shape[3] % 2:
+            shifted = nn.functional.pad(shifted, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+        return self.bn(torch.cat([self.conv_even(x), self.conv_odd(shifted)], dim=1))  # type: ignore[no-any-return]
+
+
+def separable_conv(channels: int, kernel: int, stride: int, *, affine: bool) -> nn.Sequential:
+    """Depthwise and pointwise convolution applied twice; the stride is in the first."""
+    return nn.Sequential(
+        *_depthwise_pointwise(channels, kernel, stride, dilation=1, affine=affine),
+        *_depthwise_pointwise(channels, kernel, 1, dilation=1, affine=affine),
+    )
+
+
+def dilated_conv(channels: int, kernel: int, stride: int, *, affine: bool) -> nn.Sequential:
+    """Depthwise convolution of dilation 2 and pointwise convolution, applied once."""
+    return nn.Sequential(*_depthwise_pointwise(channels, kernel, stride, dilation=2, affine=affine))
+
+
+def _depthwise_pointwise(
+    channels: int, kernel: int, stride: int, *, dilation: int, affine: bool
+) -> tuple[nn.Module, ...]:
+    return (
+        nn.ReLU(),
+        nn.Conv2d(
+            channels,
+            channels,
+            kernel,
+            stride=stride,
+            padding=dilation * (kernel - 1) // 2,
+            dilation=dilation,
+            groups=channels,
+            bias=False,
+        ),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.BatchNorm2d(channels, affine=affine),
+    )
+
+
+def max_pool(channels: int, stride: int, *, search: bool) -> nn.Module:
+    """3x3 max pooling, in search followed by batch norm."""
+    return _pool(nn.MaxPool2d(3, stride=stride, padding=1), channels, search=search)
+
+
+def avg_pool(channels: int, stride: int, *, search: bool) -> nn.Module:
+    """3x3 average pooling over the pixels inside the image, in search followed by batch norm."""
+    pool = nn.AvgPool2d(3, stride=stride, padding=1, count_include_pad=False)
+    return _pool(pool, channels, search=search)
+
+
+def _pool(pool: nn.Module, channels: int, *, search: bool) -> nn.Module:
+    return nn.Sequential(pool, nn.BatchNorm2d(channels, affine=False)) if search else pool
+
+
+def skip_connect(channels: int, stride: int, *, search: bool) -> nn.Module:
+    """Identity; a factorized reduction where the resolution halves."""
+    if stride == 1:
+        return nn.Identity()
+    return FactorizedReduce(channels, channels, affine=not search)
+
+
+def conv_7x1_1x7(channels: int, stride: int, *, affine: bool) -> nn.Sequential:
+    """A 7x7 receptive field from a row and a column convolution (NASNet cells only)."""
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, (1, 7), stride=(1, stride), padding=(0, 3), bias=False),
+        nn.Conv2d(channels, channels, (7, 1), stride=(stride, 1), padding=(3, 0), bias=False),
+        nn.BatchNorm2d(channels, affine=affine),
+    )
+
+
+# (channels, stride, search) -> module; `none` has no entry because a zero is never computed.
+_BUILDERS: dict[str, Callable[[int, int, bool], nn.Module]] = {
+    "max_pool_3x3": lambda c, stride, search: max_pool(c, stride, search=search),
+    "avg_pool_3x3": lambda c, stride, search: avg_pool(c, stride, search=search),
+    "skip_connect": lambda c, stride, search: skip_connect(c, stride, search=search),
+    "sep_conv_3x3": lambda c, stride, search: separable_conv(c, 3, stride, affine=not search),
+    "sep_conv_5x5": lambda c, stride, search: separable_conv(c, 5, stride, affine=not search),
+    "sep_conv_7x7": lambda c, stride, search: separable_conv(c, 7, stride, affine=not search),
+    "dil_conv_3x3": lambda c, stride, search: dilated_conv(c, 3, stride, affine=not search),
+    "dil_conv_5x5": lambda c, stride, search: dilated_conv(c, 5, stride, affine=not search),
+    "conv_7x1_1x7": lambda c, stride, search: conv_7x1_1x7(c, stride, affine=not search),
+}
+
+
+def build_operation(name: str, channels: int, stride: int, *, search: bool) -> nn.Module:
+    """The operation `name`: (N, C, H, W) -> (N, C, H/stride, W/stride)."""
+    return _BUILDERS[name](channels, stride, search)
