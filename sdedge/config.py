@@ -6,19 +6,38 @@ section IV-A of Semantic-DARTS for the search, section 3.2 of DARTS for the deri
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from types import UnionType
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from sdedge.errors import ConfigError
-
-STEM_NAMES = ("cifar", "imagenet")
-IMPL_NAMES = ("auto", "triton", "reference")
-PRECISION_NAMES = ("auto", "fp32", "bf16")
-AUGMENTATION_NAMES = ("crop-flip", "resized-crop", "none")
 
 
 def _require(holds: bool, field: str, value: object, rule: str) -> None:
     if not holds:
         raise ConfigError(f"{field} is {value!r}; it must be {rule}")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    origin, choices = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in choices
+    if origin is UnionType:
+        return any(_fits(value, choice) for choice in choices)
+    if origin is tuple:
+        return (
+            isinstance(value, tuple)
+            and len(value) == len(choices)
+            and all(map(_fits, value, choices))
+        )
+    if hint in (int, float):  # a bool is no number, and an int is a float
+        return isinstance(value, int if hint is int else (int, float)) and type(value) is not bool
+    return isinstance(value, hint)
+
+
+def _describe(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(get_args(hint))}"
+    return f"of type {getattr(hint, '__name__', hint)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +55,8 @@ class PhaseConfig:
     checkpoint_seconds: float = 300.0  # at the latest; the end of an epoch always makes one
 
     def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            _require(_fits(getattr(self, name), hint), name, getattr(self, name), _describe(hint))
         _require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2 (batch norm)")
         _require(0 <= self.seed < 2**63, "seed", self.seed, "between 0 and 2^63 - 1")
@@ -57,15 +78,11 @@ class PhaseConfig:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, source: str) -> Self:
-        """Read the JSON form; ConfigError naming `source` for unknown names and wrong types."""
-        known = {field.name: field for field in fields(cls)}
-        unknown = sorted(data.keys() - known.keys())
-        if unknown:
-            raise ConfigError(f"{source}: unknown settings {', '.join(unknown)}")
+        """Read the JSON form; ConfigError naming `source` for what is unknown or does not fit."""
         try:
-            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
-        except TypeError as error:
-            raise ConfigError(f"{source}: a setting has the wrong type ({error})") from error
+            return cls._from_values(data)
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from None
 
     @classmethod
     def from_preset(cls, preset: str, overrides: Mapping[str, Any]) -> Self:
@@ -74,7 +91,21 @@ class PhaseConfig:
         if preset not in presets:
             raise ConfigError(f"unknown preset {preset!r}; there is: auto, {', '.join(presets)}")
         given = {name: value for name, value in overrides.items() if value is not None}
-        return cls(**{**presets[preset], **given})
+        return cls._from_values({**presets[preset], **given})
+
+    @classmethod
+    def _from_values(cls, values: Mapping[str, Any]) -> Self:
+        known = sorted(field.name for field in fields(cls))
+        unknown = sorted(values.keys() - set(known))
+        if unknown:
+            raise ConfigError(
+                f"unknown settings {', '.join(unknown)}; there is: {', '.join(known)}"
+            )
+        fitted: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**fitted)
 
     @classmethod
     def presets(cls) -> dict[str, dict[str, Any]]:
@@ -113,7 +144,6 @@ class SearchConfig(PhaseConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_network(self.channels, self.cells)
-        _require(self.impl in IMPL_NAMES, "impl", self.impl, f"one of {', '.join(IMPL_NAMES)}")
         _require(self.patch_size >= 1, "patch_size", self.patch_size, "at least 1 pixel")
         _require(
             0 < self.mask_ratio < 1, "mask_ratio", self.mask_ratio, "between 0 and 1, exclusive"
@@ -130,7 +160,7 @@ class SearchConfig(PhaseConfig):
 
     @classmethod
     def presets(cls) -> dict[str, dict[str, Any]]:
-        """`paper`: the published protocol. `quick`: a quarter of an hour on two CPU cores."""
+        """`paper`: the published protocol. `quick`, `demo`: minutes on two CPU cores."""
         return {
             "paper": {},
             "quick": {
@@ -139,9 +169,17 @@ class SearchConfig(PhaseConfig):
                 "epochs": 10,
                 "epoch_images": 2560,
                 "valid_images": 512,
-                # Fewer steps for alpha, so longer ones; the same product of steps and rate
-                # would need more than Adam bears.
-                "alpha_lr": 3e-3,
+                "alpha_lr": 3e-3,  # fewer steps for alpha, so longer ones
+            },
+            "demo": {
+                "dataset": "shapes",
+                "channels": 8,
+                "cells": 3,
+                "epochs": 3,
+                "batch_size": 32,
+                "epoch_images": 384,
+                "valid_images": 256,
+                "alpha_lr": 1e-2,
             },
         }
 
@@ -174,13 +212,6 @@ class TrainConfig(PhaseConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_network(self.channels, self.cells)
-        for name, choices in (
-            ("stem", STEM_NAMES),
-            ("augmentation", AUGMENTATION_NAMES),
-            ("precision", PRECISION_NAMES),
-        ):
-            value = getattr(self, name)
-            _require(value in choices, name, value, f"one of {', '.join(choices)}")
         for name in ("lr", "gradient_clip"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "positive")
         for name in ("lr_min", "weight_decay", "auxiliary_weight", "cutout"):
@@ -192,7 +223,7 @@ class TrainConfig(PhaseConfig):
 
     @classmethod
     def presets(cls) -> dict[str, dict[str, Any]]:
-        """`paper`: 600 epochs on CIFAR. `quick`: half an hour on two CPU cores. `imagenet`."""
+        """`paper`, `imagenet`: published protocols. `quick`, `demo`: minutes on two CPU cores."""
         return {
             "paper": {},
             "quick": {
@@ -201,12 +232,25 @@ class TrainConfig(PhaseConfig):
                 "epochs": 12,
                 "batch_size": 64,
                 "lr": 0.1,
-                "warmup_epochs": 1.0,
+                "warmup_epochs": 0.5,
                 "weight_decay": 5e-4,
                 "drop_path": 0.0,
                 "auxiliary": False,
                 "cutout": 0,
                 "ema_decay": 0.998,
+            },
+            "demo": {
+                "dataset": "shapes",
+                "channels": 8,
+                "cells": 3,
+                "epochs": 6,
+                "batch_size": 64,
+                "lr": 0.1,
+                "warmup_epochs": 0.5,
+                "drop_path": 0.0,
+                "auxiliary": False,
+                "cutout": 0,
+                "ema_decay": 0.99,
             },
             "imagenet": {
                 "channels": 48,

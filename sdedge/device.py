@@ -4,9 +4,14 @@ import hashlib
 import resource
 import sys
 
+from typing import TypeVar
+
 import torch
+from torch import nn
 
 from sdedge.errors import ConfigError
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def select_device(name: str) -> torch.device:
@@ -34,6 +39,13 @@ def make_deterministic() -> None:
     """Choose kernels whose results repeat bit for bit: a resumed run must equal a straight one."""
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+
+
+def on_device(module: M, device: torch.device) -> M:
+    """`module`, moved to `device` with its kernels channels-last, the layout of every batch."""
+    module.to(device)
+    module.to(memory_format=torch.channels_last)
+    return module
 
 
 def derived_seed(seed: int, *path: object) -> int:

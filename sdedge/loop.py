@@ -225,7 +225,9 @@ def run_phase(
                     save()
                     clock.start()
                 if stop.is_set():
-                    raise InterruptedRunError(f"stopped in epoch {position.epoch + 1}; saved in {run.path}")
+                    raise InterruptedRunError(
+                        f"stopped in epoch {position.epoch + 1}; saved in {run.path}"
+                    )
             clock.start()
             record = _finish_epoch(phase, position)
             record["elapsed_s"] = round(time.monotonic() - started, 3)
@@ -236,7 +238,9 @@ def run_phase(
             save()
             reporter.epoch_ended(record)
             if stop.is_set() and position.epoch < phase.epochs:
-                raise InterruptedRunError(f"stopped after epoch {position.epoch}; saved in {run.path}")
+                raise InterruptedRunError(
+                    f"stopped after epoch {position.epoch}; saved in {run.path}"
+                )
     return position.elapsed_seconds
 
 

@@ -142,6 +142,12 @@ class RunDir:
         """The exported network."""
         return self.path / "model.onnx"
 
+    def made_by(self, file: Path, command: str) -> Path:
+        """`file`, which `command` makes; RunError when it has not yet."""
+        if not file.exists():
+            raise RunError(f"{file} is not there yet; make it with `{command} --run {self.path}`")
+        return file
+
     def checkpoint(self, phase: str) -> Path:
         """State from which `phase` resumes."""
         return self.path / f"{phase}.checkpoint.safetensors"

@@ -21,7 +21,7 @@ from sdedge.config import SearchConfig
 from sdedge.data.augment import Preprocess
 from sdedge.data.catalog import Dataset
 from sdedge.data.pipeline import Batches
-from sdedge.device import derived_seed, make_deterministic, seed_step, select_device
+from sdedge.device import derived_seed, make_deterministic, on_device, seed_step, select_device
 from sdedge.errors import ConfigError, RunError
 from sdedge.genotype import Genotype
 from sdedge.loop import Meters, Phase
@@ -72,10 +72,9 @@ class SearchPhase(Phase):
             image_size=dataset.image_size,
             value_range=dataset.value_range,
         )
-        layout = {"device": self.device, "memory_format": torch.channels_last}
         self.bilevel = Bilevel(
-            supernet.to(**layout),
-            task.to(**layout),
+            on_device(supernet, self.device),
+            on_device(task, self.device),
             strategy.initial_alphas(self.device),
             strategy,
             config,

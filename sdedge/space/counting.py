@@ -1,9 +1,12 @@
 """Parameters and multiply-accumulates of a derived network, counted without computing anything."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F  # noqa: N812
+from torch.overrides import TorchFunctionMode
 
 from sdedge.genotype import Genotype
 from sdedge.space.network import Network, Stem
@@ -34,29 +37,39 @@ def count_genotype(
 
 def count_network(network: Network, image_size: int) -> Counts:
     """Count a network for square images of `image_size` pixels; it is left as it was."""
-    macs = 0
-
-    def add(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal macs
-        assert isinstance(module, nn.Conv2d | nn.Linear)
-        # One output element costs one weight slice: in_channels/groups * kernel, or in_features.
-        macs += output.numel() * module.weight[0].numel()
-
-    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    hooks = [layer.register_forward_hook(add) for layer in layers]
+    image = torch.empty(1, 3, image_size, image_size, device=network.classifier.weight.device)
     training = network.training
+    counter = _Counter()
     try:
         network.eval()
-        device = network.classifier.weight.device
-        with torch.no_grad():
-            network(torch.empty(1, 3, image_size, image_size, device=device))
+        with torch.no_grad(), counter:
+            network(image)
     finally:
         network.train(training)
-        for hook in hooks:
-            hook.remove()
     params = sum(
         parameter.numel()
         for name, parameter in network.named_parameters()
         if not name.startswith("auxiliary.")
     )
-    return Counts(params, macs)
+    return Counts(params, counter.macs)
+
+
+class _Counter(TorchFunctionMode):
+    """Adds up multiply-accumulates; what changes no shape is passed over, as it costs most time."""
+
+    macs = 0
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if function in (F.batch_norm, F.relu):
+            return args[0]
+        output = function(*args, **(kwargs or {}))
+        if function in (F.conv2d, F.linear):
+            # One output element costs one slice of the weight: in_channels/groups * kernel area.
+            self.macs += output.numel() * args[1][0].numel()
+        return output

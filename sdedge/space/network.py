@@ -53,12 +53,12 @@ class Cell(nn.Module):
         states = list(self.preprocess(s0, s1))
         for first in range(0, len(self.sources), 2):
             left, right = (
-                self._apply(states, position, drop_probability) for position in (first, first + 1)
+                self._term(states, position, drop_probability) for position in (first, first + 1)
             )
             states.append(left + right)
         return torch.cat([states[node] for node in self.concat], dim=1)
 
-    def _apply(self, states: list[Tensor], position: int, drop_probability: float) -> Tensor:
+    def _term(self, states: list[Tensor], position: int, drop_probability: float) -> Tensor:
         operation = self.operations[position]
         y: Tensor = operation(states[self.sources[position]])
         if self.training and drop_probability > 0 and not isinstance(operation, nn.Identity):

@@ -26,25 +26,31 @@ class SupernetOutput(NamedTuple):
     features: Tensor  # (N, 16 * channels, H/4, W/4), the last cell's output
 
 
+class MixedEdge(nn.ModuleList):
+    """All operations of one edge but `none`: its output is zero, as is its weight's gradient."""
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__(
+            build_operation(name, channels, stride, search=True) for name in DARTS_OPERATIONS[1:]
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """The output of each operation for x: (N, C, H, W)."""
+        return [operation(x) for operation in self]
+
+
 class SearchCell(nn.Module):
     """Four nodes, fourteen edges, eight operations on each (DARTS, section 2.1 and eq. 2)."""
 
     def __init__(self, spec: CellSpec, *, impl: Impl) -> None:
         super().__init__()
         self.impl = impl
-        self.cell_type = CELL_TYPES[spec.reduction]
         self.preprocess = Preprocess(spec, affine=False)
         self.edges = nn.ModuleList()
         for node in range(NODES):
             for source in range(2 + node):
                 stride = 2 if spec.reduction and source < 2 else 1
-                # `none` is left out: its output is zero, and so is the gradient of its weight.
-                self.edges.append(
-                    nn.ModuleList(
-                        build_operation(name, spec.channels, stride, search=True)
-                        for name in DARTS_OPERATIONS[1:]
-                    )
-                )
+                self.edges.append(MixedEdge(spec.channels, stride))
 
     def forward(self, s0: Tensor, s1: Tensor, weights: Tensor) -> Tensor:
         """s0, s1: outputs of the two cells before; weights: (14, 8) -> (N, 4 * channels, H, W)."""
@@ -53,9 +59,9 @@ class SearchCell(nn.Module):
         for _ in range(NODES):
             last = first + len(states)
             outputs = [
-                operation(state)
-                for state, edge in zip(states, self.edges[first:last], strict=True)
-                for operation in edge
+                output
+                for state, edge in zip(states, list(self.edges)[first:last], strict=True)
+                for output in edge(state)
             ]
             states.append(mixed_sum(outputs, weights[first:last, 1:].reshape(-1), impl=self.impl))
             first = last
@@ -82,14 +88,15 @@ class Supernet(nn.Module):
             )
         )
         self.cells = nn.ModuleList(SearchCell(spec, impl=impl) for spec in specs)
+        self.cell_types = [CELL_TYPES[spec.reduction] for spec in specs]
         self.feature_channels = NODES * specs[-1].channels
         self.classifier = nn.Linear(self.feature_channels, classes)
 
     def forward(self, x: Tensor, weights: MixingWeights) -> SupernetOutput:
         """x: (N, 3, H, W) normalised images; weights: one (14, 8) matrix a cell type."""
         s0, s1 = self.stem(x)
-        for cell in self.cells:
-            s0, s1 = s1, cell(s0, s1, weights[cell.cell_type])
+        for cell, cell_type in zip(self.cells, self.cell_types, strict=True):
+            s0, s1 = s1, cell(s0, s1, weights[cell_type])
         return SupernetOutput(self.classifier(s1.mean(dim=(2, 3))), s1)
 
 

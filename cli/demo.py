@@ -1,0 +1,45 @@
+"""sdedge demo"""
+
+import time
+
+from sdedge.cli import options
+from sdedge.cli.bench import start_bench
+from sdedge.cli.export import start_export
+from sdedge.cli.output import console, duration, guarded, print_json
+from sdedge.cli.search import start_search
+from sdedge.cli.train import start_training
+
+
+@guarded
+def demo(
+    data_root: options.DataRoot = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    run: options.Run = None,
+    json_output: options.Json = False,
+) -> None:
+    """Search, train, export and profile on the embedded data set, in about three minutes."""
+    from pathlib import Path
+
+    overrides = options.given(data_root=data_root, seed=seed, device=device)
+    out = console(json_output=json_output)
+    started = time.monotonic()
+    searched = start_search(out, "demo", overrides, run, resume=False)
+    path = Path(searched["run"])
+    inherited = options.given(device=device)
+    trained = start_training(out, "demo", inherited, None, path, resume=False)
+    exported = start_export(out, path, None)
+    profiled = start_bench(out, path, None)
+    seconds = time.monotonic() - started
+    out.print(f"[bold]The whole chain took {duration(seconds)}[/bold]; everything is in {path}")
+    if json_output:
+        print_json(
+            {
+                "run": str(path),
+                "seconds": seconds,
+                "search": searched,
+                "train": trained,
+                "export": exported,
+                "bench": profiled,
+            }
+        )

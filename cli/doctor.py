@@ -1,0 +1,27 @@
+"""sdedge doctor"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.table import Table
+
+from sdedge.cli import options
+from sdedge.cli.output import console, guarded, print_json
+
+_STYLES = {"ok": "green", "limited": "yellow", "missing": "red"}
+
+
+@guarded
+def doctor(data_root: options.DataRoot = None, json_output: options.Json = False) -> None:
+    """Say what this machine can run, and why not the rest."""
+    from sdedge.environment import diagnose
+
+    findings = diagnose(Path(data_root or "data"))
+    if json_output:
+        print_json({"findings": [asdict(finding) for finding in findings]})
+        return
+    listed = Table("", "state", "detail")
+    for finding in findings:
+        style = _STYLES[finding.status]
+        listed.add_row(finding.subject, f"[{style}]{finding.status}[/{style}]", finding.detail)
+    console().print(listed)

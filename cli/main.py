@@ -1,0 +1,44 @@
+"""The `sdedge` command."""
+
+import typer
+
+from sdedge import __version__
+from sdedge.cli import genotype
+from sdedge.cli.bench import bench
+from sdedge.cli.datasets import datasets
+from sdedge.cli.demo import demo
+from sdedge.cli.doctor import doctor
+from sdedge.cli.export import export
+from sdedge.cli.search import search
+from sdedge.cli.train import train
+
+app = typer.Typer(
+    name="sdedge",
+    help="Search, train, export and profile small convolutional networks for edge devices.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for command in (search, train, export, bench, demo, datasets, doctor):
+    app.command()(command)
+app.add_typer(genotype.app, name="genotype")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sdedge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Search, train, export and profile small convolutional networks for edge devices."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

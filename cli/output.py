@@ -1,0 +1,103 @@
+"""What commands say: tables for people, one JSON object for programs, errors on one line."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sdedge.errors import InterruptedRunError, SdedgeError
+
+P = ParamSpec("P")
+
+
+def console(*, json_output: bool = False) -> Console:
+    """Where text for people goes: stderr when stdout is for the one JSON object."""
+    return Console(stderr=json_output, highlight=False)
+
+
+def print_json(value: object) -> None:
+    """The one JSON object on stdout."""
+    sys.stdout.write(json.dumps(value) + "\n")
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
+    """A table for people; numbers to the right."""
+    built = Table(title=title, title_justify="left", title_style="bold")
+    listed = [list(row) for row in rows]
+    for index, column in enumerate(columns):
+        numeric = all(isinstance(row[index], int | float) for row in listed)
+        built.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in listed:
+        built.add_row(*(Text(str(cell)) for cell in row))
+    return built
+
+
+def guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn sdedge's errors into a message and exit code 1, an interruption into 130."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except InterruptedRunError as stop:
+            _complain(f"{stop}\nGo on with --resume.", "yellow")
+            raise typer.Exit(130) from None
+        except SdedgeError as error:
+            _complain(f"Error: {error}", "red")
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            _complain("interrupted", "yellow")
+            raise typer.Exit(130) from None
+
+    return run
+
+
+def _complain(message: str, style: str) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(message, style=style))
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 48 s, 12 min, 3 h 20 min, 2 d 4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def percent(fraction: float) -> str:
+    """A fraction as a percentage with two decimals."""
+    return f"{100 * fraction:.2f}%"
+
+
+def mebibytes(count: float) -> str:
+    """Bytes in MiB."""
+    return f"{count / 2**20:,.0f} MiB"
+
+
+def cell_text(edges: Iterable[Any]) -> str:
+    """The operations of a cell on one line, two to a node."""
+    short = {
+        "max_pool_3x3": "max3",
+        "avg_pool_3x3": "avg3",
+        "skip_connect": "skip",
+        "sep_conv_3x3": "sep3",
+        "sep_conv_5x5": "sep5",
+        "sep_conv_7x7": "sep7",
+        "dil_conv_3x3": "dil3",
+        "dil_conv_5x5": "dil5",
+        "conv_7x1_1x7": "7x1+1x7",
+    }
+    names = [f"{short[operation]}({source})" for operation, source in edges]
+    pairs = zip(names[::2], names[1::2], strict=True)
+    return "  ".join("+".join(pair) for pair in pairs)

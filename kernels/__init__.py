@@ -1,0 +1,10 @@
+"""Fused operators, each as a plain torch reference and as Triton kernels with a backward pass."""
+
+if __name__ != "sdedge.kernels":
+    raise ImportError("import this package as sdedge.kernels; its folder is not a package path")
+
+from sdedge.kernels.dispatch import Impl, chosen
+from sdedge.kernels.masked_mse import masked_mse
+from sdedge.kernels.mixed_sum import mixed_sum
+
+__all__ = ["Impl", "chosen", "masked_mse", "mixed_sum"]

@@ -1,0 +1,112 @@
+"""Which implementation of a fused operator runs, and a record of which did.
+
+The choice depends on the request, the device and the dtype alone, never on a caught exception:
+a kernel that fails to compile or launch is an error, not a reason to take another path.
+"""
+
+import os
+from functools import cache
+from importlib.util import find_spec
+from typing import Literal, get_args
+
+import torch
+
+from sdedge.errors import KernelError
+
+__all__ = [
+    "LAUNCH_OPTIONS",
+    "Impl",
+    "Route",
+    "choose",
+    "chosen",
+    "refuse_second_derivative",
+    "reset",
+    "resolve",
+]
+
+Impl = Literal["auto", "triton", "reference"]
+Route = Literal["triton", "reference"]
+
+# Stated at every launch: triton's default is to change, and it warns where nothing is stated.
+LAUNCH_OPTIONS = {"enable_fp_fusion": True}
+
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_seen: set[tuple[str, Route]] = set()
+
+
+@cache
+def _triton_installed() -> bool:
+    return find_spec("triton") is not None
+
+
+def _interpreted() -> bool:
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _obstacle(device: torch.device, dtype: torch.dtype) -> str:
+    """Why the Triton kernels cannot run on such tensors; empty if they can."""
+    if not _triton_installed():
+        return "triton is not installed (it has wheels for Linux only)"
+    if dtype not in _DTYPES:
+        return f"{dtype} is not one of {', '.join(map(str, _DTYPES))}"
+    if device.type != "cuda" and not _interpreted():
+        return (
+            f"the tensors are on {device}; move them to a CUDA device, or start Python with "
+            "TRITON_INTERPRET=1 to interpret the kernels, slowly"
+        )
+    return ""
+
+
+def resolve(impl: Impl, device: torch.device, dtype: torch.dtype) -> Route:
+    """Name the implementation that `impl` means for tensors of this device and dtype.
+
+    `auto` is `triton` on CUDA for float32, float16 and bfloat16 where triton is installed, else
+    `reference`.
+
+    Raises:
+        KernelError: `triton` was asked for and cannot run, with the reason; or `impl` is unknown.
+    """
+    if impl == "reference":
+        return "reference"
+    if impl == "auto":
+        return "triton" if device.type == "cuda" and not _obstacle(device, dtype) else "reference"
+    if impl == "triton":
+        if obstacle := _obstacle(device, dtype):
+            raise KernelError(
+                f"impl='triton' cannot run: {obstacle}. impl='auto' takes what can run."
+            )
+        return "triton"
+    raise KernelError(f"unknown impl {impl!r}; choose one of {', '.join(get_args(Impl))}")
+
+
+def choose(op: str, impl: Impl, device: torch.device, dtype: torch.dtype) -> Route:
+    """`resolve`, and remember the answer under the operator's name."""
+    route = resolve(impl, device, dtype)
+    _seen.add((op, route))
+    return route
+
+
+def refuse_second_derivative(op: str) -> None:
+    """Raise KernelError in a backward pass that is itself recorded (create_graph=True).
+
+    torch's once_differentiable raises only if the upstream gradient needs a gradient, and else
+    leaves the second derivative out in silence.
+    """
+    if torch.is_grad_enabled():
+        raise KernelError(
+            f"{op}: the Triton kernels have no second derivative (create_graph=True); "
+            "use impl='reference'"
+        )
+
+
+def chosen() -> dict[str, str]:
+    """Operator -> "triton", "reference" or, where both ran, "reference+triton", since `reset`."""
+    return {
+        op: "+".join(sorted(route for name, route in _seen if name == op))
+        for op in sorted({name for name, _ in _seen})
+    }
+
+
+def reset() -> None:
+    """Forget what ran."""
+    _seen.clear()

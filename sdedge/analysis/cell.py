@@ -1,0 +1,269 @@
+"""A genotype as a drawing: its normal and reduction cell, for a README or a paper.
+
+Each inner node owns a horizontal lane: its two operations, one above the other, then the node,
+then its line to the output. An arrow bends only in the gap behind its source's column and then
+follows the row of its own label, so it cannot run through another node or label, whatever the
+genotype. What is left to choose is the order of the lanes: the one with the fewest crossings.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import combinations, permutations, product
+from pathlib import Path
+
+from matplotlib import rc_context, style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
+from matplotlib.path import Path as Curve
+
+from sdedge.errors import ConfigError
+from sdedge.genotype import Edge, Genotype
+from sdedge.run import write_atomic
+
+SUFFIXES = (".svg", ".png")
+KINDS = {
+    "separable convolution": "#2563eb",
+    "dilated convolution": "#d9480f",
+    "convolution": "#7c3aed",
+    "pooling": "#0b8457",
+    "skip connection": "#64748b",
+}
+# What stands on the arrow, and the kind that gives it its colour.
+OPERATIONS = {
+    "sep_conv_3x3": ("sep 3x3", "separable convolution"),
+    "sep_conv_5x5": ("sep 5x5", "separable convolution"),
+    "sep_conv_7x7": ("sep 7x7", "separable convolution"),
+    "dil_conv_3x3": ("dil 3x3", "dilated convolution"),
+    "dil_conv_5x5": ("dil 5x5", "dilated convolution"),
+    "conv_7x1_1x7": ("7x1 1x7", "convolution"),
+    "max_pool_3x3": ("max 3x3", "pooling"),
+    "avg_pool_3x3": ("avg 3x3", "pooling"),
+    "skip_connect": ("skip", "skip connection"),
+}
+INK, LINE, PAPER = "#111827", "#aeb4bf", "#f3f4f6"
+
+# All lengths are points; a figure is 1200 points wide, and a PNG has two pixels a point.
+WIDTH, MARGIN, BETWEEN, HEADER, LEGEND = 1200, 24, 48, 34, 40
+LANE, ROW = 84, 34  # from node to node, and between the two operations of one
+LABEL_WIDTH, LABEL_HEIGHT = 70, 24
+NODE_WIDTH, END_WIDTH, NODE_HEIGHT = 34, 46, 56
+LEAD, TAIL = 8, 24  # the straight parts of an arrow, before and behind its label
+FIRST_GAP, GAP, LAST_GAP = 88, 52, 40
+COLUMN = LEAD + LABEL_WIDTH + TAIL + NODE_WIDTH
+PORT = 9
+OUTPUT = -1  # the line to the output, among the edges that leave a node
+MAX_ORDERED_NODES = 5  # 3840 layouts; larger cells keep the genotype's own order
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where a cell's parts stand: columns count from the inputs (0), heights are in points."""
+
+    edges: tuple[Edge, ...]
+    concat: tuple[int, ...]
+    columns: tuple[int, ...]  # of each state: the two inputs, then the inner nodes
+    heights: tuple[float, ...]  # of each state's centre
+    rows: tuple[float, ...]  # of each edge's label
+
+    @property
+    def depth(self) -> int:
+        """Number of columns of inner nodes."""
+        return max(self.columns)
+
+    @property
+    def height(self) -> float:
+        """The height that the lanes take."""
+        return LANE * len(self.edges) / 2
+
+    @property
+    def width(self) -> float:
+        """The least width that the cell needs."""
+        gaps = FIRST_GAP + (self.depth - 1) * GAP + LAST_GAP
+        return 2 * END_WIDTH + self.depth * COLUMN + gaps
+
+    def cost(self) -> tuple[int, float]:
+        """Number of crossings, counted gap by gap, then how far the arrows climb."""
+        lines = [(self.columns[n], self.depth + 1, *[self.heights[n]] * 2) for n in self.concat]
+        for edge, ((_, source), row) in enumerate(zip(self.edges, self.rows, strict=True)):
+            target = 2 + edge // 2
+            lines.append((self.columns[source], self.columns[target], self.heights[source], row))
+        crossings = 0
+        for gap in range(self.depth):
+            passing = [
+                (height if first == gap else row, row)
+                for first, last, height, row in lines
+                if first <= gap < last
+            ]
+            crossings += sum((a - c) * (b - d) < 0 for (a, b), (c, d) in combinations(passing, 2))
+        return crossings, sum(abs(row - height) for _, _, height, row in lines)
+
+
+def draw_genotype(genotype: Genotype, path: Path, *, title: str | None = None) -> None:
+    """Draw both cells of `genotype` to `path`, as SVG or PNG by its suffix.
+
+    The file is written whole or not at all, and the same genotype gives the same bytes. Raises
+    ConfigError for another suffix, RunError when the file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ConfigError(f"cannot draw {path}: its name must end in {' or '.join(SUFFIXES)}")
+    buffer = BytesIO()
+    metadata = {"Date": None} if suffix == ".svg" else {}
+    with style.context("default"), rc_context({"svg.fonttype": "none", "svg.hashsalt": "sdedge"}):
+        figure = genotype_figure(genotype, title=title)
+        figure.savefig(buffer, format=suffix[1:], dpi=144, metadata=metadata)
+    write_atomic(path, buffer.getvalue())
+
+
+def genotype_figure(genotype: Genotype, *, title: str | None = None) -> Figure:
+    """Both cells of `genotype` as a figure: side by side where they fit, else stacked."""
+    cells = {
+        "normal": ("Normal cell", _arrange(genotype.normal, genotype.normal_concat)),
+        "reduce": ("Reduction cell", _arrange(genotype.reduce, genotype.reduce_concat)),
+    }
+    layouts = [layout for _, layout in cells.values()]
+    page = max(WIDTH, 2 * MARGIN + max(layout.width for layout in layouts))
+    spare = page - 2 * MARGIN - BETWEEN - sum(layout.width for layout in layouts)
+    beside = spare >= 0
+    top = MARGIN + (HEADER if title else 0)
+    heights = [HEADER + layout.height for layout in layouts]
+    body = max(heights) if beside else sum(heights) + MARGIN
+    total = top + body + LEGEND + MARGIN
+
+    figure = Figure(figsize=(page / 72, total / 72), dpi=72, facecolor="white")
+    if title:
+        text = figure.text(MARGIN / page, 1 - MARGIN / total, title, weight="bold", color=INK)
+        text.set(size=min(18, 1600 / len(title)), va="top", parse_math=False)
+    x, y = float(MARGIN), float(top)
+    for (name, (heading, layout)), height in zip(cells.items(), heights, strict=True):
+        width = layout.width + spare / 2 if beside else page - 2 * MARGIN
+        place = (x / page, 1 - (y + height) / total, width / page, height / total)
+        axes = figure.add_axes(place, gid=name, xlim=(0, width), ylim=(layout.height, -HEADER))
+        axes.set_axis_off()
+        axes.text(0, 4 - HEADER, heading, size=15, weight="bold", color=INK, va="top")
+        _draw_cell(axes, layout, width)
+        x, y = (x + width + BETWEEN, y) if beside else (x, y + height + MARGIN)
+    _draw_legend(figure, genotype, MARGIN / total)
+    return figure
+
+
+def _arrange(edges: tuple[Edge, ...], concat: tuple[int, ...]) -> _Layout:
+    """The layout of least cost over every order of the lanes and of the two labels in each."""
+    nodes = len(edges) // 2
+    orders: Iterable[tuple[int, ...]] = [tuple(range(nodes))]
+    flips: Iterable[tuple[int, ...]] = [(1,) * nodes]
+    if nodes <= MAX_ORDERED_NODES:
+        orders, flips = permutations(range(nodes)), product((1, -1), repeat=nodes)
+    layouts = (_layout(edges, concat, order, flip) for order, flip in product(orders, flips))
+    return min(layouts, key=_Layout.cost)
+
+
+def _layout(
+    edges: tuple[Edge, ...], concat: tuple[int, ...], order: tuple[int, ...], flip: tuple[int, ...]
+) -> _Layout:
+    """Inner node n gets lane order[n], from the top; flip[n] is -1 to put its second edge above."""
+    columns = [0, 0]
+    for (_, left), (_, right) in zip(edges[::2], edges[1::2], strict=True):
+        columns.append(1 + max(columns[left], columns[right]))
+    inner = [LANE * (lane + 0.5) for lane in order]
+    rows = [
+        y + side * ROW / 2 for y, sign in zip(inner, flip, strict=True) for side in (-sign, sign)
+    ]
+    total = LANE * len(order)
+    heights = (total / 4, total * 3 / 4, *inner)
+    return _Layout(edges, concat, tuple(columns), heights, tuple(rows))
+
+
+def _draw_cell(axes: Axes, layout: _Layout, width: float) -> None:
+    stretch = (width - layout.width) / layout.depth
+    sides = [(0.0, float(END_WIDTH))]  # left and right of the boxes in each column
+    for gap in (FIRST_GAP, *[GAP] * (layout.depth - 1)):
+        right = sides[-1][1] + gap + stretch + COLUMN
+        sides.append((right - NODE_WIDTH, right))
+    output = width - END_WIDTH
+
+    for node in layout.concat:
+        y = layout.heights[node]
+        _arrow(axes, [(sides[layout.columns[node]][1], y), (output, y)], LINE)
+    ports = _ports(layout)
+    for edge, ((operation, source), row) in enumerate(zip(layout.edges, layout.rows, strict=True)):
+        label, kind = OPERATIONS[operation]
+        start, port = sides[layout.columns[source]][1], ports[edge]
+        bent = sides[layout.columns[source] + 1][1] - COLUMN
+        middle = (start + bent) / 2
+        end = sides[layout.columns[2 + edge // 2]][0]
+        points = [(start, port), (middle, port), (middle, row), (bent, row), (end, row)]
+        _arrow(axes, points, KINDS[kind])
+        left, right = end - TAIL - LABEL_WIDTH, end - TAIL
+        _box(axes, left, right, row, LABEL_HEIGHT, label, KINDS[kind])
+
+    for state, (column, y) in enumerate(zip(layout.columns, layout.heights, strict=True)):
+        label = f"$c_{{k-{2 - state}}}$" if state < 2 else str(state - 2)
+        _box(axes, *sides[column], y, NODE_HEIGHT, label)
+    ends = [layout.heights[node] for node in layout.concat]
+    top, bottom = min(ends), max(ends)
+    _box(axes, output, width, (top + bottom) / 2, bottom - top + NODE_HEIGHT, "$c_k$")
+
+
+def _ports(layout: _Layout) -> dict[int, float]:
+    """The height at which each edge leaves its source: fanned out, so that none hides another."""
+    ports: dict[int, float] = {}
+    for state, height in enumerate(layout.heights):
+        leaving = [(height, OUTPUT)] if state in layout.concat else []
+        leaving += [
+            (layout.rows[n], n) for n, (_, source) in enumerate(layout.edges) if source == state
+        ]
+        ranks = {edge: rank for rank, (_, edge) in enumerate(sorted(leaving))}
+        middle = ranks.get(OUTPUT, (len(ranks) - 1) / 2)
+        furthest = max(middle, len(ranks) - 1 - middle, 1)
+        step = min(PORT, (NODE_HEIGHT / 2 - 6) / furthest)
+        ports |= {edge: height + step * (rank - middle) for edge, rank in ranks.items()}
+    return ports
+
+
+def _arrow(axes: Axes, points: list[tuple[float, float]], color: str) -> None:
+    """A straight arrow, or one that bends first; a white rim sets it off from what it crosses."""
+    path = Curve(points, [Curve.MOVETO, *[Curve.CURVE4] * (len(points) - 2), Curve.LINETO])
+    head = "-|>,head_length=7,head_width=3.5"
+    width = 1.3 if color == LINE else 1.9
+    for look, shade, thickness in (("-", "white", 5), (head, color, width)):
+        arrow = FancyArrowPatch(path=path, arrowstyle=look, color=shade, linewidth=thickness)
+        arrow.set(mutation_scale=1, capstyle="butt", clip_on=False)
+        axes.add_patch(arrow)
+
+
+def _box(
+    axes: Axes,
+    left: float,
+    right: float,
+    y: float,  # of its centre
+    height: float,
+    label: str,
+    fill: str = PAPER,
+) -> None:
+    edge, ink, size = (LINE, INK, 15) if fill == PAPER else (fill, "white", 13)
+    box = FancyBboxPatch((left, y - height / 2), right - left, height, zorder=3, clip_on=False)
+    box.set(boxstyle="round,pad=0,rounding_size=8", facecolor=fill, edgecolor=edge)
+    axes.add_patch(box)
+    text = axes.text((left + right) / 2, y, label, size=size, color=ink, zorder=4)
+    text.set(ha="center", va="center_baseline")
+
+
+def _draw_legend(figure: Figure, genotype: Genotype, bottom: float) -> None:
+    used = {OPERATIONS[operation][1] for operation, _ in genotype.normal + genotype.reduce}
+    handles = [Patch(color=color, label=kind) for kind, color in KINDS.items() if kind in used]
+    figure.legend(
+        handles=handles,
+        loc="lower center",
+        bbox_to_anchor=(0.5, bottom),
+        ncols=len(handles),
+        frameon=False,
+        borderpad=0,
+        borderaxespad=0,
+        fontsize=13,
+        labelcolor=INK,
+        handlelength=1.1,
+        handleheight=1.1,
+    )

@@ -1,0 +1,133 @@
+"""Names and folders to data sets."""
+
+from pathlib import Path
+from typing import TypedDict
+
+from sdedge.data.cache import Progress, open_or_build
+from sdedge.data.cifar import CIFAR, CIFAR_IMAGES, CIFAR_SIZE, cifar_source
+from sdedge.data.dataset import Dataset, Masks, Split
+from sdedge.data.folder import folder_source
+from sdedge.data.meta import META_FILE, Meta, read_meta
+from sdedge.data.shapes import CLASSES, IMAGES, SHAPES_SIZE, shapes_source
+from sdedge.data.source import Source
+from sdedge.errors import ConfigError, DataError
+
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "DatasetRow",
+    "Masks",
+    "Split",
+    "describe_datasets",
+    "load_dataset",
+]
+
+DATASETS = (*CIFAR, "shapes")
+_LEAST_SIZE, _GREATEST_SIZE = 8, 1024
+_CACHE_FOLDER = "cache"
+
+
+class DatasetRow(TypedDict):
+    """One data set as `sdedge datasets` shows it."""
+
+    name: str
+    classes: int
+    images: int
+    image_size: int
+    where: str
+    on_disk: bool
+    needs_download: bool
+
+
+def load_dataset(
+    name: str,
+    data_root: Path,
+    image_size: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Open the data set `name`: one of `DATASETS`, or the path of a folder of images.
+
+    `data_root` holds downloads and caches. `image_size` None takes 32 for CIFAR and shapes, and
+    32 or 64 for a folder, after its images. `seed` draws the shapes and splits a folder that
+    has no split of its own. `progress(done, total)` is called while a cache is built.
+    Raises ConfigError for an image size out of range, and DataError for a set that is unknown,
+    unreadable, cannot be downloaded or cannot be cached.
+    """
+    if image_size is not None and not _LEAST_SIZE <= image_size <= _GREATEST_SIZE:
+        raise ConfigError(
+            f"image_size is {image_size}; it must be {_LEAST_SIZE} to {_GREATEST_SIZE} pixels"
+        )
+    source = _source(name, data_root, image_size, seed)
+    return open_or_build(data_root / _CACHE_FOLDER, source, progress)
+
+
+def _source(name: str, data_root: Path, image_size: int | None, seed: int) -> Source:
+    if name in CIFAR:
+        return cifar_source(name, data_root, image_size)
+    if name == "shapes":
+        return shapes_source(image_size, seed)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder_source(folder, image_size, seed)
+    if folder.exists():
+        raise DataError(f"{name} is a file, not a folder of images; unpack it and pass the folder")
+    raise DataError(
+        f"{name!r} is neither a data set nor a folder; the data sets are {', '.join(DATASETS)}"
+    )
+
+
+def describe_datasets(data_root: Path) -> list[DatasetRow]:
+    """The named data sets, then the folders cached under `data_root`; opens no image."""
+    cached = [meta for path in _caches(data_root) if (meta := _meta(path)) is not None]
+    downloaded = [_cifar_row(name, data_root, cached) for name in CIFAR]
+    drawn = DatasetRow(
+        name="shapes",
+        classes=len(CLASSES),
+        images=sum(IMAGES.values()),
+        image_size=SHAPES_SIZE,
+        where="drawn on first use",
+        on_disk=True,
+        needs_download=False,
+    )
+    folders = [_folder_row(meta) for meta in cached if Path(meta.origin).is_dir()]
+    return [*downloaded, drawn, *folders]
+
+
+def _caches(data_root: Path) -> list[Path]:
+    return sorted((data_root / _CACHE_FOLDER).glob(f"*/{META_FILE}"))
+
+
+def _meta(path: Path) -> Meta | None:
+    try:
+        return read_meta(path)
+    except (OSError, ValueError):  # damaged or of another version; opening it will rebuild it
+        return None
+
+
+def _cifar_row(name: str, data_root: Path, cached: list[Meta]) -> DatasetRow:
+    cifar = CIFAR[name]
+    archive, folder = data_root / cifar.archive, data_root / cifar.folder
+    in_cache = any(meta.origin == cifar.archive for meta in cached)
+    on_disk = in_cache or folder.is_dir() or archive.is_file()
+    return DatasetRow(
+        name=name,
+        classes=cifar.classes,
+        images=CIFAR_IMAGES,
+        image_size=CIFAR_SIZE,
+        where=str(data_root / _CACHE_FOLDER if in_cache else archive),
+        on_disk=on_disk,
+        needs_download=not on_disk,
+    )
+
+
+def _folder_row(meta: Meta) -> DatasetRow:
+    return DatasetRow(
+        name=meta.name,
+        classes=len(meta.classes),
+        images=sum(meta.counts.values()),
+        image_size=meta.image_size,
+        where=meta.origin,
+        on_disk=True,
+        needs_download=False,
+    )

@@ -1,0 +1,57 @@
+"""A search from start to genotype, in a run directory."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sdedge.config import SearchConfig
+from sdedge.data.dataset import Dataset
+from sdedge.environment import describe_environment
+from sdedge.genotype import Genotype
+from sdedge.kernels import dispatch
+from sdedge.loop import Reporter, run_phase
+from sdedge.run import RunDir, write_atomic
+from sdedge.search.phase import SearchPhase
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found, and the record of each of its epochs."""
+
+    genotype: Genotype
+    seconds: float
+    records: list[dict[str, Any]]
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch of the best validation accuracy; the genotype is the last epoch's."""
+        scored = [record for record in self.records if "valid_accuracy" in record]
+        if not scored:
+            return None
+        return int(max(scored, key=lambda record: record["valid_accuracy"])["epoch"])
+
+
+def run_search(
+    config: SearchConfig,
+    dataset: Dataset,
+    run: RunDir,
+    reporter: Reporter,
+    *,
+    resume: bool = False,
+) -> SearchResult:
+    """Search, or go on with the search in `run`, and write genotype.json.
+
+    Raises ConfigError for settings that do not fit, RunError for files that cannot be used, and
+    InterruptedRunError, after a checkpoint, when asked to stop.
+    """
+    dispatch.reset()
+    phase = SearchPhase(config, dataset)
+    environment = describe_environment(phase.device)
+    if not resume:
+        run.record_phase("search", config.to_dict(), environment)
+    seconds = run_phase(
+        phase, run, reporter, resume=resume, checkpoint_seconds=config.checkpoint_seconds
+    )
+    run.record_phase("search", config.to_dict(), {**environment, "kernels": dispatch.chosen()})
+    genotype = phase.genotype()
+    write_atomic(run.genotype, genotype.to_json().encode())
+    return SearchResult(genotype, seconds, run.read_metrics("search"))

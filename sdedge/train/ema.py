@@ -1,0 +1,54 @@
+"""Exponential moving average of weights."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Ema:
+    """A shadow of a module's state: shadow = decay * shadow + (1 - decay) * weights.
+
+    The decay grows from 0.1 with the number of updates, so that early averages are not held back
+    by the random start (as in TensorFlow's ExponentialMovingAverage). Buffers, batch norm's
+    statistics among them, are averaged too; integer buffers are copied.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self._decay = decay
+        self._updates = 0
+        state = module.state_dict()
+        self._live = list(state.values())
+        self._names = list(state)
+        self._shadow = [tensor.clone() for tensor in self._live]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the shadow towards the present weights."""
+        self._updates += 1
+        decay = min(self._decay, (1 + self._updates) / (10 + self._updates))
+        for shadow, live in zip(self._shadow, self._live, strict=True):
+            if shadow.is_floating_point():
+                shadow.lerp_(live, 1 - decay)
+            else:
+                shadow.copy_(live)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange shadow and weights; a second call puts both back."""
+        for shadow, live in zip(self._shadow, self._live, strict=True):
+            held = live.clone()
+            live.copy_(shadow)
+            shadow.copy_(held)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state, for a checkpoint."""
+        return {
+            "updates": torch.tensor(self._updates),
+            **dict(zip(self._names, self._shadow, strict=True)),
+        }
+
+    @torch.no_grad()
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `tensors` gave."""
+        self._updates = int(tensors["updates"])
+        for name, shadow in zip(self._names, self._shadow, strict=True):
+            shadow.copy_(tensors[name])

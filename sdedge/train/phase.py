@@ -1,0 +1,172 @@
+"""The training of a derived network as a phase of the epoch loop."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from sdedge.checkpoint import (
+    load_module,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    under_prefix,
+    with_prefix,
+)
+from sdedge.config import TrainConfig
+from sdedge.data.augment import Preprocess
+from sdedge.data.catalog import Dataset
+from sdedge.data.pipeline import Batches
+from sdedge.device import derived_seed, make_deterministic, on_device, seed_step, select_device
+from sdedge.errors import ConfigError
+from sdedge.genotype import Genotype
+from sdedge.loop import Meters, Phase
+from sdedge.space.network import Network, check_auxiliary_size
+from sdedge.space.saved import NetworkDescription
+from sdedge.train.ema import Ema
+from sdedge.train.recipe import augmentation, autocast_dtype, learning_rate, training_loss
+
+_EVALUATION_BATCH = 250
+
+
+class TrainPhase(Phase):
+    """One training; raises ConfigError for settings that do not fit the data or the machine."""
+
+    name = "train"
+
+    def __init__(self, config: TrainConfig, genotype: Genotype, dataset: Dataset) -> None:
+        self.config = config
+        self.epochs = config.epochs
+        self.seed = config.seed
+        self.device = select_device(config.device)
+        self.dtype = autocast_dtype(config, self.device)
+        if config.auxiliary:
+            check_auxiliary_size(dataset.image_size, config.stem)
+        make_deterministic()
+        self.description = NetworkDescription(
+            genotype=genotype,
+            channels=config.channels,
+            cells=config.cells,
+            stem=config.stem,
+            classes=dataset.classes,
+            image_size=dataset.image_size,
+            mean=dataset.mean,
+            std=dataset.std,
+            dataset=config.dataset,
+        )
+        seed_step(config.seed, "initialise")
+        network = Network(
+            genotype,
+            channels=config.channels,
+            cells=config.cells,
+            classes=len(dataset.classes),
+            stem=config.stem,
+            auxiliary=config.auxiliary,
+        )
+        self.network = on_device(network, self.device)
+        self.optimizer = SGD(
+            self.network.parameters(),
+            lr=config.lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
+        self.ema = Ema(self.network, config.ema_decay) if config.ema_decay else None
+        self._load_data(dataset)
+
+    def _load_data(self, dataset: Dataset) -> None:
+        config = self.config
+        if len(dataset.train.labels) < config.batch_size:
+            raise ConfigError(
+                f"batch_size is {config.batch_size}, but {dataset.name} has "
+                f"{len(dataset.train.labels)} training images"
+            )
+        self.train = Batches(dataset.train, None, config.batch_size, self.device)
+        self.test = Batches(dataset.test, None, _EVALUATION_BATCH, self.device)
+        self.steps = self.train.steps
+        if config.epoch_images is not None:
+            self.steps = min(self.steps, config.epoch_images // config.batch_size)
+        normalisation = (dataset.mean, dataset.std, dataset.image_size)
+        self.augment = Preprocess(*normalisation, augmentation(config), self.device)
+        self.preprocess = Preprocess(*normalisation, None, self.device)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Drop path grows linearly with the epoch (DARTS, section A.2.1)."""
+        self.network.train()
+        self.network.drop_path_probability = self.config.drop_path * epoch / self.epochs
+
+    def batches(self, epoch: int, start_step: int) -> Iterator[Any]:
+        """Pairs of images and labels."""
+        seed = derived_seed(self.seed, "train", epoch)
+        return self.train.epoch(seed, start_step, self.steps - start_step)
+
+    def step(self, epoch: int, step: int, batch: Any) -> Mapping[str, Tensor]:
+        """One step of SGD on one augmented batch."""
+        images, labels = batch
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, epoch + (step + 1) / self.steps)
+        with self._autocast():
+            logits, auxiliary = self.network.forward_with_auxiliary(self.augment(images))
+            loss = training_loss(self.config, logits, auxiliary, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
+        self.optimizer.step()
+        if self.ema:
+            self.ema.update()
+        hits = logits.detach().argmax(dim=1) == labels
+        return {"loss": loss.detach(), "accuracy": hits.float().mean()}
+
+    def end_epoch(self, epoch: int) -> dict[str, Any]:
+        """Test accuracy of the averaged weights, where there are any, else of the weights."""
+        if not self.ema:
+            return self.evaluate()
+        plain = self.evaluate() if epoch + 1 == self.epochs else {}
+        self.ema.swap()
+        averaged = self.evaluate()
+        self.ema.swap()
+        return {**averaged, **{f"{name}_without_ema": value for name, value in plain.items()}}
+
+    def finish(self) -> Network:
+        """The network to ship: in evaluation mode, with averaged weights where there are any."""
+        if self.ema:
+            self.ema.swap()
+        self.network.eval()
+        return self.network
+
+    @torch.inference_mode()
+    def evaluate(self) -> dict[str, float]:
+        """Cross-entropy and accuracy (a fraction) on the whole test split."""
+        self.network.eval()
+        meters = Meters()
+        for images, labels in self.test.ordered():
+            with self._autocast():
+                logits = self.network(self.preprocess(images))
+            values = {
+                "test_loss": F.cross_entropy(logits.float(), labels),
+                "test_accuracy": (logits.argmax(dim=1) == labels).float().mean(),
+            }
+            meters.add(values, weight=len(labels))
+        return meters.means()
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights, optimizer and averaged weights."""
+        return {
+            **with_prefix("network", self.network.state_dict()),
+            **with_prefix("optimizer", optimizer_tensors(self.optimizer)),
+            **with_prefix("ema", self.ema.tensors() if self.ema else {}),
+        }
+
+    def load_state(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        """Put back what `state` gave."""
+        load_module(self.network, under_prefix("network", tensors), path)
+        load_optimizer_tensors(self.optimizer, under_prefix("optimizer", tensors))
+        if self.ema:
+            self.ema.load(under_prefix("ema", tensors))
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None
+        )

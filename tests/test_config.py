@@ -1,0 +1,213 @@
+"""Settings: what is refused and how, the JSON form, and the presets."""
+
+import json
+from typing import Any
+
+import pytest
+
+from sdedge.config import PhaseConfig, SearchConfig, TrainConfig
+from sdedge.errors import ConfigError
+
+BOTH = [SearchConfig, TrainConfig]
+NAN, INFINITY = float("nan"), float("inf")
+
+
+def refused(kind: type[PhaseConfig], field: str, value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        kind(**{field: value})
+    assert f"{field} is {value!r}; it must be " in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", -5),
+        ("batch_size", 1),
+        ("batch_size", -64),
+        ("seed", -1),
+        ("seed", 2**63),
+        ("image_size", 7),
+        ("image_size", 1025),
+        ("epoch_images", 20),
+        ("epoch_images", -1),
+        ("checkpoint_seconds", -1.0),
+        ("checkpoint_seconds", NAN),
+        ("channels", 0),
+        ("channels", -16),
+        ("channels", 17),
+        ("channels", 2000),
+        ("cells", 0),
+        ("cells", 101),
+        ("gradient_clip", 0.0),
+        ("weight_decay", -1e-4),
+    ],
+)
+def test_settings_out_of_range_are_refused_everywhere(
+    kind: type[PhaseConfig], field: str, value: object
+) -> None:
+    refused(kind, field, value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("mask_ratio", 0),
+        ("mask_ratio", 1),
+        ("mask_ratio", -0.1),
+        ("mask_ratio", NAN),
+        ("mask_fill", NAN),
+        ("mask_fill", INFINITY),
+        ("patch_size", 0),
+        ("weight_lr", 0.0),
+        ("weight_lr", INFINITY),
+        ("weight_lr_min", -0.001),
+        ("weight_momentum", 1.0),
+        ("alpha_lr", -3e-4),
+        ("alpha_betas", (0.5, 1.0)),
+        ("alpha_betas", (-0.1, 0.999)),
+        ("alpha_decay", -1e-3),
+        ("valid_images", 0),
+        ("impl", "cuda"),
+    ],
+)
+def test_a_search_refuses_settings_out_of_range(field: str, value: object) -> None:
+    refused(SearchConfig, field, value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("lr", 0.0),
+        ("lr_min", -1.0),
+        ("warmup_epochs", -1.0),
+        ("warmup_epochs", 600.0),
+        ("momentum", 1.0),
+        ("label_smoothing", 1.0),
+        ("drop_path", 1.0),
+        ("drop_path", -0.2),
+        ("auxiliary_weight", -0.4),
+        ("cutout", -1),
+        ("ema_decay", 1.0),
+        ("stem", "vgg"),
+        ("augmentation", "mixup"),
+        ("precision", "fp16"),
+    ],
+)
+def test_a_training_refuses_settings_out_of_range(field: str, value: object) -> None:
+    refused(TrainConfig, field, value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", "50"),
+        ("epochs", 2.5),
+        ("epochs", True),
+        ("batch_size", None),
+        ("channels", 16.0),
+        ("dataset", 10),
+        ("mask_ratio", "0.6"),
+        ("alpha_betas", [0.5]),
+        ("alpha_betas", ["a", "b"]),
+        ("impl", ["auto"]),
+        ("device", {"cuda": 0}),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_with_its_file(field: str, value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        SearchConfig.from_dict({field: value}, source="run/config.json")
+    assert str(caught.value).startswith(f"run/config.json: {field} is ")
+
+
+def test_an_int_may_stand_where_a_float_belongs() -> None:
+    assert SearchConfig(mask_fill=1).mask_fill == 1
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_an_unknown_setting_is_named_with_its_file(kind: type[PhaseConfig]) -> None:
+    with pytest.raises(ConfigError, match=r"^run/config\.json: .*learning_rate"):
+        kind.from_dict({"learning_rate": 0.1}, source="run/config.json")
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_the_smallest_allowed_values_are_allowed(kind: type[PhaseConfig]) -> None:
+    config = kind(epochs=1, batch_size=2, image_size=8, epoch_images=2, checkpoint_seconds=0, seed=0)
+    assert config.epoch_images == 2
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_the_json_form_survives_a_file(kind: type[PhaseConfig]) -> None:
+    config = kind(dataset="shapes", seed=7, epochs=3, epoch_images=640)
+    text = json.dumps(config.to_dict())
+    assert kind.from_dict(json.loads(text), source="here") == config
+    assert kind.from_dict(config.to_dict(), source="here") == config
+
+
+def test_betas_are_a_tuple_again_after_json() -> None:
+    config = SearchConfig(alpha_betas=(0.9, 0.99))
+    restored = SearchConfig.from_dict(json.loads(json.dumps(config.to_dict())), source="here")
+    assert restored.alpha_betas == (0.9, 0.99)
+    assert hash(restored) == hash(config)
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_every_preset_is_a_valid_set_of_settings(kind: type[PhaseConfig]) -> None:
+    for name, settings in kind.presets().items():
+        config = kind.from_preset(name, {})
+        assert {field: getattr(config, field) for field in settings} == settings
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_the_paper_preset_is_the_defaults(kind: type[PhaseConfig]) -> None:
+    assert kind.from_preset("paper", {}) == kind()
+
+
+def test_the_defaults_are_the_published_protocols() -> None:
+    search: dict[str, Any] = {
+        "epochs": 50,
+        "batch_size": 64,
+        "channels": 16,
+        "cells": 8,
+        "patch_size": 8,
+        "mask_ratio": 0.6,
+        "weight_lr": 0.025,
+        "weight_lr_min": 0.001,
+        "weight_momentum": 0.9,
+        "weight_decay": 3e-4,
+        "gradient_clip": 5.0,
+        "alpha_lr": 3e-4,
+        "alpha_betas": (0.5, 0.999),
+        "alpha_decay": 1e-3,
+    }
+    train: dict[str, Any] = {
+        "epochs": 600,
+        "batch_size": 96,
+        "channels": 36,
+        "cells": 20,
+        "lr": 0.025,
+        "lr_min": 0.0,
+        "momentum": 0.9,
+        "weight_decay": 3e-4,
+        "gradient_clip": 5.0,
+        "cutout": 16,
+        "drop_path": 0.2,
+        "auxiliary_weight": 0.4,
+    }
+    for config, values in ((SearchConfig(), search), (TrainConfig(), train)):
+        assert {field: getattr(config, field) for field in values} == values
+
+
+def test_an_override_replaces_the_preset_and_none_does_not() -> None:
+    config = TrainConfig.from_preset("quick", {"epochs": 3, "channels": None})
+    assert config.epochs == 3
+    assert config.channels == TrainConfig.presets()["quick"]["channels"]
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_an_unknown_preset_lists_those_there_are(kind: type[PhaseConfig]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        kind.from_preset("fast", {})
+    assert "'fast'" in str(caught.value)
+    assert all(name in str(caught.value) for name in kind.presets())

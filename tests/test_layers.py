@@ -1,0 +1,75 @@
+"""Imports point down only, and the lowest layer knows no torch."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# From top to bottom; a module may import from its own group and from the layers below it.
+LAYERS: list[dict[str, tuple[str, ...]]] = [
+    {"cli": ("sdedge.cli",)},
+    {"analysis": ("sdedge.analysis",), "deploy": ("sdedge.deploy",)},
+    {"search": ("sdedge.search",), "train": ("sdedge.train",)},
+    {"loop": ("sdedge.loop", "sdedge.interrupt")},
+    {"space": ("sdedge.space",), "data": ("sdedge.data",)},
+    {"kernels": ("sdedge.kernels",)},
+    {"torch tools": ("sdedge.checkpoint", "sdedge.device", "sdedge.environment")},
+    {
+        "plain data": (
+            "sdedge.config",
+            "sdedge.run",
+            "sdedge.genotype",
+            "sdedge.errors",
+            "sdedge.__init__",
+        )
+    },
+]
+
+
+def _modules() -> Iterator[tuple[str, Path]]:
+    for folder, package in (
+        ("sdedge", "sdedge"),
+        ("kernels", "sdedge.kernels"),
+        ("cli", "sdedge.cli"),
+    ):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            parts = file.relative_to(ROOT / folder).with_suffix("").parts
+            yield ".".join((package, *parts)), file
+
+
+def _place(module: str) -> tuple[int, str]:
+    for depth, groups in enumerate(LAYERS):
+        for group, prefixes in groups.items():
+            if any(module == p or module.startswith(p + ".") for p in prefixes):
+                return depth, group
+    raise AssertionError(f"{module} belongs to no layer; add it to LAYERS")
+
+
+def _imports(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize(("module", "file"), [pytest.param(m, f, id=m) for m, f in _modules()])
+def test_imports_point_down(module: str, file: Path) -> None:
+    depth, group = _place(module)
+    for name in _imports(file):
+        if name.startswith("sdedge.") and name != "sdedge.__version__":
+            other_depth, other_group = _place(name)
+            assert other_depth > depth or other_group == group, f"{module} imports {name}"
+
+
+@pytest.mark.parametrize(
+    "module", ["sdedge.config", "sdedge.run", "sdedge.genotype", "sdedge.cli.main"]
+)
+def test_no_torch_is_loaded(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

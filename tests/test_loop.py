@@ -1,0 +1,372 @@
+"""The epoch loop: a run that dies or is stopped anywhere ends as one that was not."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sdedge import loop
+from sdedge.checkpoint import read_checkpoint
+from sdedge.errors import InterruptedRunError, RunError
+from sdedge.loop import Clock, Estimate, Meters, Phase, Progress, run_phase
+from sdedge.run import RunDir
+
+NEVER = 1e9
+EPOCHS, STEPS = 2, 3
+# Every step, and the evaluation of every epoch.
+PLACES = [(epoch, step) for epoch in range(EPOCHS) for step in range(STEPS + 1)]
+
+
+class Toy(Phase):
+    """A random walk: what it becomes depends on every batch, every draw and their order."""
+
+    name = "toy"
+
+    def __init__(self, epochs: int = EPOCHS, steps: int = STEPS) -> None:
+        self.epochs, self.steps = epochs, steps
+        self.seed = 2
+        self.device = torch.device("cpu")
+        self.weights = torch.zeros(3)
+        self.rate = 0.0
+        self.done: list[tuple[int, int]] = []
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.rate = 1 / (1 + epoch)
+
+    def batches(self, epoch: int, start_step: int) -> Iterator[Tensor]:
+        return iter([torch.tensor(10.0 * epoch + step) for step in range(start_step, self.steps)])
+
+    def step(self, epoch: int, step: int, batch: Tensor) -> Mapping[str, Tensor]:
+        self.done.append((epoch, step))
+        self.weights = self.weights.roll(1) * 0.9 + self.rate * batch * torch.rand(3)
+        return {"loss": self.weights.mean(), "batch": batch}
+
+    def end_epoch(self, epoch: int) -> dict[str, Any]:
+        return {"valid_loss": float((self.weights * torch.rand(3)).sum())}
+
+    def state(self) -> dict[str, Tensor]:
+        return {"weights": self.weights}
+
+    def load_state(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        self.weights = tensors["weights"].clone()
+
+
+class Recorder:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.estimates: list[Estimate] = []
+        self.steps: list[Progress] = []
+        self.records: list[Mapping[str, Any]] = []
+        self.stops = 0
+
+    def estimated(self, estimate: Estimate) -> None:
+        self.estimates.append(estimate)
+
+    def stepped(self, progress: Progress) -> None:
+        self.steps.append(progress)
+
+    def epoch_ended(self, record: Mapping[str, Any]) -> None:
+        self.records.append(record)
+
+    def stopping(self) -> None:
+        self.stops += 1
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    return RunDir.create("toy", tmp_path / "run")
+
+
+def go(phase: Phase, run: RunDir, *, resume: bool = False, seconds: float = NEVER) -> Recorder:
+    recorder = Recorder()
+    run_phase(phase, run, recorder, resume=resume, checkpoint_seconds=seconds)
+    return recorder
+
+
+def timeless(run: RunDir) -> list[dict[str, Any]]:
+    """The records of the toy, less what depends on the clock."""
+    return [
+        {name: value for name, value in record.items() if name != "elapsed_s"}
+        for record in run.read_metrics("toy")
+    ]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Toy, RunDir]:
+    run = RunDir.create("toy", tmp_path_factory.mktemp("straight"))
+    phase = Toy()
+    go(phase, run)
+    return phase, run
+
+
+def test_a_run_does_every_step_once_and_logs_every_epoch(straight: tuple[Toy, RunDir]) -> None:
+    phase, run = straight
+    assert phase.done == [(epoch, step) for epoch in range(EPOCHS) for step in range(STEPS)]
+    records = run.read_metrics("toy")
+    assert [(record["phase"], record["epoch"]) for record in records] == [("toy", 1), ("toy", 2)]
+    assert [record["train_batch"] for record in records] == [1.0, 11.0]
+    assert all({"train_loss", "valid_loss", "elapsed_s"} <= record.keys() for record in records)
+
+
+@pytest.mark.parametrize("seconds", [0.0, NEVER], ids=["each step", "each epoch"])
+@pytest.mark.parametrize("at", PLACES)
+def test_a_run_that_dies_anywhere_ends_as_one_that_did_not(
+    straight: tuple[Toy, RunDir],
+    crash_and_resume: Callable[..., tuple[Toy, RunDir]],
+    at: tuple[int, int],
+    seconds: float,
+) -> None:
+    resumed, run = crash_and_resume(Toy, at, seconds)
+    assert torch.equal(resumed.weights, straight[0].weights)
+    assert timeless(run) == timeless(straight[1])
+    first = at if seconds == 0 else (at[0], 0)
+    assert resumed.done == [step for step in straight[0].done if step >= first]
+
+
+def test_a_run_that_dies_between_its_record_and_its_checkpoint_logs_the_epoch_once(
+    straight: tuple[Toy, RunDir], run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = Toy()
+
+    def no_state() -> dict[str, Tensor]:
+        raise MemoryError
+
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(dying, "state", no_state)
+        go(dying, run)
+    assert len(timeless(run)) == 1
+    go(Toy(), run, resume=True)
+    assert timeless(run) == timeless(straight[1])
+
+
+def test_resuming_a_finished_run_changes_nothing(run: RunDir) -> None:
+    go(Toy(), run)
+    before = run.read_metrics("toy")
+    again = Toy()
+    seconds = run_phase(again, run, Recorder(), resume=True, checkpoint_seconds=NEVER)
+    assert again.done == []
+    assert run.read_metrics("toy") == before
+    assert seconds >= before[-1]["elapsed_s"] - 1e-3
+
+
+def test_a_fresh_start_forgets_an_earlier_run(run: RunDir) -> None:
+    class Dying(Toy):
+        def step(self, epoch: int, step: int, batch: Tensor) -> Mapping[str, Tensor]:
+            raise MemoryError
+
+    run.append_metrics({"phase": "search", "epoch": 1})
+    go(Toy(), run)
+    with pytest.raises(MemoryError):
+        go(Dying(), run)
+    assert run.read_metrics("toy") == []
+    assert run.read_metrics("search") == [{"phase": "search", "epoch": 1}]
+    resumed = Toy()
+    go(resumed, run, resume=True)
+    assert len(resumed.done) == EPOCHS * STEPS, "it went on from the earlier run's checkpoint"
+
+
+class Signalled(Toy):
+    """Gets Ctrl-C, really delivered, in one of its steps or in an evaluation."""
+
+    def __init__(self, at: tuple[int, int], times: int = 1) -> None:
+        super().__init__()
+        self.at, self.times = at, times
+
+    def _ctrl_c(self, epoch: int, step: int) -> None:
+        for _ in range(self.times if (epoch, step) == self.at else 0):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def step(self, epoch: int, step: int, batch: Tensor) -> Mapping[str, Tensor]:
+        self._ctrl_c(epoch, step)
+        return super().step(epoch, step, batch)
+
+    def end_epoch(self, epoch: int) -> dict[str, Any]:
+        self._ctrl_c(epoch, self.steps)
+        return super().end_epoch(epoch)
+
+
+@pytest.mark.parametrize("at", PLACES[:-1])
+def test_ctrl_c_stops_after_the_step_with_a_checkpoint(
+    straight: tuple[Toy, RunDir], run: RunDir, at: tuple[int, int]
+) -> None:
+    stopped, recorder = Signalled(at), Recorder()
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(InterruptedRunError) as caught:
+        run_phase(stopped, run, recorder, resume=False, checkpoint_seconds=NEVER)
+    assert f"epoch {at[0] + 1}; saved in {run.path}" in str(caught.value)
+    assert recorder.stops == 1
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert stopped.done == [step for step in straight[0].done if step <= at]
+    resumed = Toy()
+    go(resumed, run, resume=True)
+    assert stopped.done + resumed.done == straight[0].done
+    assert torch.equal(resumed.weights, straight[0].weights)
+    assert timeless(run) == timeless(straight[1])
+
+
+def test_ctrl_c_in_the_last_evaluation_comes_too_late(
+    straight: tuple[Toy, RunDir], run: RunDir
+) -> None:
+    go(Signalled((EPOCHS - 1, STEPS)), run)
+    assert timeless(run) == timeless(straight[1])
+
+
+def test_a_second_ctrl_c_stops_at_once(run: RunDir) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    stopped = Signalled((0, 1), times=2)
+    with pytest.raises(KeyboardInterrupt):
+        go(stopped, run)
+    assert stopped.done == [(0, 0)]
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(0.0, EPOCHS * (STEPS + 1)), (NEVER, EPOCHS)], ids=["always", "never"]
+)
+def test_a_checkpoint_is_written_when_it_is_due_and_after_each_epoch(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, seconds: float, expected: int
+) -> None:
+    written: list[Mapping[str, Any]] = []
+    write = loop.write_checkpoint
+
+    def counted(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+        written.append(header)
+        write(path, tensors, header)
+
+    monkeypatch.setattr(loop, "write_checkpoint", counted)
+    go(Toy(), run, seconds=seconds)
+    assert len(written) == expected
+    assert written[-1]["epoch"] == EPOCHS
+    assert written[-1]["records"] == EPOCHS
+
+
+def test_elapsed_time_is_summed_over_all_starts(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+
+    class Slow(Toy):
+        def step(self, epoch: int, step: int, batch: Tensor) -> Mapping[str, Tensor]:
+            nonlocal now
+            now += 10
+            if len(self.done) == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().step(epoch, step, batch)
+
+    with pytest.raises(InterruptedRunError):
+        go(Slow(), run)
+    now += 5000
+    seconds = run_phase(Slow(epochs=1), run, Recorder(), resume=True, checkpoint_seconds=NEVER)
+    assert seconds == 30
+    assert [record["elapsed_s"] for record in run.read_metrics("toy")] == [30]
+
+
+def test_a_checkpoint_that_is_none_of_this_phase_is_refused(run: RunDir) -> None:
+    save_file({}, run.checkpoint("toy"), metadata={"sdedge": '{"epoch": 1}'})
+    with pytest.raises(RunError, match="is not a checkpoint of a toy") as caught:
+        go(Toy(), run, resume=True)
+    assert str(run.checkpoint("toy")) in str(caught.value)
+
+
+def test_a_damaged_checkpoint_is_refused_and_kept(run: RunDir) -> None:
+    go(Toy(), run)
+    path = run.checkpoint("toy")
+    path.write_bytes(path.read_bytes()[:-10])
+    size, records = path.stat().st_size, run.read_metrics("toy")
+    with pytest.raises(RunError, match="delete it to start over"):
+        go(Toy(), run, resume=True)
+    assert path.stat().st_size == size
+    assert run.read_metrics("toy") == records
+
+
+def test_the_estimate_comes_once_and_leaves_out_the_first_step(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+
+    class Slow(Toy):
+        def step(self, epoch: int, step: int, batch: Tensor) -> Mapping[str, Tensor]:
+            nonlocal now
+            now += 100 if epoch == step == 0 else 2
+            return super().step(epoch, step, batch)
+
+        def end_epoch(self, epoch: int) -> dict[str, Any]:
+            nonlocal now
+            now += 7
+            return super().end_epoch(epoch)
+
+    recorder = go(Slow(epochs=3, steps=6), run)
+    [estimate] = recorder.estimates
+    assert (estimate.phase, estimate.epochs, estimate.steps) == ("toy", 3, 6)
+    assert (estimate.device, estimate.step_seconds) == ("cpu", 2)
+    assert estimate.remaining_seconds == 2 * (3 * 6 - 4)  # no evaluation was seen yet
+    assert estimate.peak_memory_bytes > 1_000_000
+    assert recorder.steps[0].remaining_seconds is None
+    assert recorder.steps[6].remaining_seconds == 2 * (2 * 6 - 1) + 2 * 7
+    assert recorder.steps[-1].remaining_seconds == 7
+
+
+def test_an_epoch_too_short_for_an_estimate_gives_it_in_the_next(run: RunDir) -> None:
+    assert len(go(Toy(epochs=3, steps=2), run).estimates) == 1
+
+
+def test_the_reporter_hears_of_every_step_and_epoch(run: RunDir) -> None:
+    recorder = go(Toy(), run)
+    assert [(p.phase, p.epoch, p.step) for p in recorder.steps] == [
+        ("toy", epoch, step + 1) for epoch in range(EPOCHS) for step in range(STEPS)
+    ]
+    assert recorder.records == run.read_metrics("toy")
+    assert recorder.stops == 0
+
+
+def test_a_clock_measures_nothing_but_steps_and_evaluations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    clock = Clock(Toy(epochs=2, steps=5))
+    for seconds in (50.0, 1.0, 3.0):
+        now += 1000  # a checkpoint, say
+        clock.start()
+        now += seconds
+        clock.stepped()
+    assert clock.step_seconds == 2
+    assert clock.remaining(0, 3) == 2 * 7
+
+
+def test_meters_give_the_weighted_mean() -> None:
+    meters = Meters()
+    meters.add({"loss": torch.tensor(1.0), "hits": torch.tensor(0.25)}, weight=250)
+    meters.add({"loss": torch.tensor(4.0), "hits": torch.tensor(1.0)}, weight=50)
+    assert meters.means() == {"loss": 1.5, "hits": 0.375}
+
+
+def test_meters_keep_a_long_sum_exact() -> None:
+    meters = Meters()
+    for _ in range(20_000):
+        meters.add({"loss": torch.tensor(0.1)})
+    assert meters.means()["loss"] == pytest.approx(float(torch.tensor(0.1)), rel=1e-12)
+
+
+def test_meters_go_on_after_a_checkpoint() -> None:
+    meters, restored = Meters(), Meters()
+    meters.add({"loss": torch.tensor(1.0)}, weight=3)
+    restored.load(meters.tensors(), torch.device("cpu"))
+    for each in (meters, restored):
+        each.add({"loss": torch.tensor(2.0)}, weight=1)
+    assert meters.means() == restored.means() == {"loss": 1.25}
+
+
+def test_a_checkpoint_says_what_it_is(run: RunDir) -> None:
+    go(Toy(), run)
+    header = read_checkpoint(run.checkpoint("toy")).header
+    assert (header["phase"], header["epoch"], header["step"]) == ("toy", EPOCHS, 0)
