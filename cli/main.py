@@ -1,5 +1,7 @@
 """The `sdedge` command."""
 
+import os
+
 import typer
 
 from sdedge import __version__
@@ -41,4 +43,11 @@ def options(
 
 def main() -> None:
     """Entry point of the console script."""
+    # Threads that spin while they wait make training several times slower as soon as another
+    # program wants a core. Read when OpenMP is loaded, so it is set before torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()
+
+
+if __name__ == "__main__":
+    main()

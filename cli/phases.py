@@ -46,7 +46,7 @@ def open_dataset(config: PhaseConfig, out: Console) -> Dataset:
             config.dataset,
             Path(config.data_root),
             config.image_size,
-            config.seed,
+            config.data_seed,
             lambda done, total: bar.update(task, completed=done, total=total),
         )
     for note in dataset.notes:

@@ -88,6 +88,7 @@ def start_search(
     from sdedge.cli.progress import ConsoleReporter
     from sdedge.config import SearchConfig
     from sdedge.run import RunDir
+    from sdedge.search.phase import SearchPhase
     from sdedge.search.runner import run_search
 
     if resume:
@@ -95,14 +96,16 @@ def start_search(
         run = RunDir.open(path)
         config = SearchConfig.from_dict(run.settings("search"), source=str(run.config))
         data = open_dataset(config, out)
+        phase = SearchPhase(config, data)
     else:
         preset = resolve_preset(preset, overrides, out)
         config = SearchConfig.from_preset(preset, overrides)
         data = open_dataset(config, out)
+        phase = SearchPhase(config, data)
         run = new_run(path, "search", data.name)
     _announce(out, config, run.path)
     with ConsoleReporter(out) as reporter:
-        result = run_search(config, data, run, reporter, resume=resume)
+        result = run_search(phase, run, reporter, resume=resume)
     for suffix in ("svg", "png"):
         draw_genotype(
             result.genotype, run.path / f"cell.{suffix}", title=f"{data.name}, {config.task}"

@@ -12,7 +12,9 @@ from sdedge.cli.output import console, duration, guarded, percent, print_json
 if TYPE_CHECKING:
     from sdedge.config import TrainConfig
     from sdedge.genotype import Genotype
-    from sdedge.run import RunDir
+
+# What a training takes over from the search in the same run directory.
+_INHERITED = ("dataset", "data_root", "data_seed", "image_size", "seed")
 
 
 @guarded
@@ -90,29 +92,30 @@ def start_training(
     resume: bool,
 ) -> dict[str, Any]:
     """Run a training, tell about it on `out`, and give its JSON summary."""
-    from sdedge.cli.phases import open_dataset
+    from sdedge.cli.phases import new_run, open_dataset
     from sdedge.cli.progress import ConsoleReporter
     from sdedge.config import TrainConfig
     from sdedge.genotype import load_genotype
     from sdedge.run import RunDir
+    from sdedge.train.phase import TrainPhase
     from sdedge.train.runner import run_training
 
     if resume:
         options.refuse_with_resume(options.given(**overrides, genotype=name))
         run = RunDir.open(path)
         config = TrainConfig.from_dict(run.settings("train"), source=str(run.config))
-        data = open_dataset(config, out)
-        genotype = load_genotype(run.genotype)
+        phase = TrainPhase(config, load_genotype(run.genotype), open_dataset(config, out))
     else:
-        config, genotype, run = _prepare(out, preset, overrides, name, path)
-        data = open_dataset(config, out)
+        config, genotype, path = _prepare(out, preset, overrides, name, path)
+        phase = TrainPhase(config, genotype, open_dataset(config, out))
+        run = new_run(path, "train", config.dataset)
     out.print(
         f"[bold]Train[/bold] on {config.dataset}: {config.cells} cells of {config.channels} "
         f"channels, {config.epochs} epochs, batch {config.batch_size}, seed {config.seed}"
     )
     out.print(f"[dim]run directory {run.path}[/dim]", soft_wrap=True)
     with ConsoleReporter(out) as reporter:
-        result = run_training(config, genotype, data, run, reporter, resume=resume)
+        result = run_training(phase, run, reporter, resume=resume)
     out.print(
         f"[bold]Trained[/bold] in {duration(result.seconds)}: test accuracy "
         f"{percent(result.test_accuracy)}, {result.counts.params:,} parameters, "
@@ -131,25 +134,18 @@ def start_training(
 
 def _prepare(
     out: Console, preset: str, overrides: dict[str, Any], name: str | None, path: Path | None
-) -> "tuple[TrainConfig, Genotype, RunDir]":
+) -> "tuple[TrainConfig, Genotype, Path | None]":
     """With a genotype named, a run of its own; else the run that a search made, and its data."""
-    from sdedge.cli.phases import new_run, resolve_preset
+    from sdedge.cli.phases import resolve_preset
     from sdedge.config import TrainConfig
     from sdedge.genotype import load_genotype
     from sdedge.run import RunDir
 
     preset = resolve_preset(preset, overrides, out)
     if name is not None:
-        genotype = load_genotype(name)
-        config = TrainConfig.from_preset(preset, overrides)
-        return config, genotype, new_run(path, "train", f"train-{config.dataset}")
-    searched = RunDir.open(path)
-    genotype = load_genotype(searched.made_by(searched.genotype, "sdedge search --resume"))
-    phases = searched.phases()
-    inherited = {
-        key: phases["search"][key]
-        for key in ("dataset", "data_root", "image_size", "seed")
-        if "search" in phases
-    }
-    config = TrainConfig.from_preset(preset, {**inherited, **overrides})
-    return config, genotype, new_run(searched.path, "train", searched.path.name)
+        return TrainConfig.from_preset(preset, overrides), load_genotype(name), path
+    run = RunDir.open(path)
+    genotype = load_genotype(run.made_by(run.genotype, "sdedge search --resume"))
+    searched = run.phases().get("search", {})
+    inherited = {key: searched.get(key) for key in _INHERITED}
+    return TrainConfig.from_preset(preset, {**inherited, **overrides}), genotype, run.path

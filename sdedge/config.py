@@ -46,6 +46,7 @@ class PhaseConfig:
 
     dataset: str = "cifar10"
     data_root: str = "data"  # downloads and the cache of decoded images
+    data_seed: int = 0  # splits a folder that has no split, draws the shapes
     image_size: int | None = None  # pixels; None: the data set's own
     seed: int = 2
     device: str = "auto"
@@ -59,7 +60,9 @@ class PhaseConfig:
             _require(_fits(getattr(self, name), hint), name, getattr(self, name), _describe(hint))
         _require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2 (batch norm)")
-        _require(0 <= self.seed < 2**63, "seed", self.seed, "between 0 and 2^63 - 1")
+        for name in ("seed", "data_seed"):
+            value = getattr(self, name)
+            _require(0 <= value < 2**63, name, value, "between 0 and 2^63 - 1")
         size = self.image_size
         _require(size is None or 8 <= size <= 1024, "image_size", size, "between 8 and 1024")
         images = self.epoch_images
@@ -144,6 +147,8 @@ class SearchConfig(PhaseConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_network(self.channels, self.cells)
+        rule = "at least 3 in a search (with fewer, every cell is a reduction)"
+        _require(self.cells >= 3, "cells", self.cells, rule)
         _require(self.patch_size >= 1, "patch_size", self.patch_size, "at least 1 pixel")
         _require(
             0 < self.mask_ratio < 1, "mask_ratio", self.mask_ratio, "between 0 and 1, exclusive"
@@ -228,8 +233,8 @@ class TrainConfig(PhaseConfig):
             "paper": {},
             "quick": {
                 "channels": 16,
-                "cells": 5,
-                "epochs": 12,
+                "cells": 4,
+                "epochs": 6,
                 "batch_size": 64,
                 "lr": 0.1,
                 "warmup_epochs": 0.5,

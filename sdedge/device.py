@@ -3,7 +3,6 @@
 import hashlib
 import resource
 import sys
-
 from typing import TypeVar
 
 import torch

@@ -1,5 +1,6 @@
 """What several rooms need: one thread, a tiny data set, a reporter, and a crash that is survived."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,11 @@ import torch
 from sdedge.data.dataset import Dataset, Split
 from sdedge.loop import Estimate, Phase, Progress, Reporter, run_phase
 from sdedge.run import RunDir
+
+# Without a GPU the fused kernels run in triton's interpreter, which is chosen when triton is
+# imported: none of the imports above does that.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 # The networks of the tests are too small to share a step between threads.
 torch.set_num_threads(1)

@@ -45,21 +45,22 @@ def _check(inputs: Sequence[Tensor], weights: Tensor) -> None:
     if not inputs:
         raise KernelError("mixed_sum: inputs is empty; give at least one tensor")
     first = inputs[0]
+    shape, dtype, device = first.shape, first.dtype, first.device
     for k, x in enumerate(inputs):
-        if x.shape != first.shape or x.dtype != first.dtype or x.device != first.device:
+        if x.shape != shape or x.dtype != dtype or x.device != device:
             raise KernelError(
                 f"mixed_sum: inputs[{k}] is {_describe(x)}, but inputs[0] is {_describe(first)}"
             )
     if not first.is_floating_point():
-        raise KernelError(f"mixed_sum: inputs are {first.dtype}; give a floating dtype")
+        raise KernelError(f"mixed_sum: inputs are {dtype}; give a floating dtype")
     if weights.shape != (len(inputs),):
         raise KernelError(
             f"mixed_sum: weights is {_describe(weights)}, but {len(inputs)} inputs need "
             f"shape ({len(inputs)},)"
         )
-    if not weights.is_floating_point() or weights.device != first.device:
+    if not weights.is_floating_point() or weights.device != device:
         raise KernelError(
-            f"mixed_sum: weights is {_describe(weights)}; give a floating dtype on {first.device}"
+            f"mixed_sum: weights is {_describe(weights)}; give a floating dtype on {device}"
         )
 
 

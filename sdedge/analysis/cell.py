@@ -74,8 +74,8 @@ class _Layout:
 
     @property
     def height(self) -> float:
-        """The height that the lanes take."""
-        return LANE * len(self.edges) / 2
+        """The height of the lanes, or of the two inputs where there is one lane alone."""
+        return LANE * max(2, len(self.edges) // 2)
 
     @property
     def width(self) -> float:
@@ -145,7 +145,7 @@ def genotype_figure(genotype: Genotype, *, title: str | None = None) -> Figure:
         axes.text(0, 4 - HEADER, heading, size=15, weight="bold", color=INK, va="top")
         _draw_cell(axes, layout, width)
         x, y = (x + width + BETWEEN, y) if beside else (x, y + height + MARGIN)
-    _draw_legend(figure, genotype, MARGIN / total)
+    _draw_legend(figure, genotype)
     return figure
 
 
@@ -167,12 +167,12 @@ def _layout(
     columns = [0, 0]
     for (_, left), (_, right) in zip(edges[::2], edges[1::2], strict=True):
         columns.append(1 + max(columns[left], columns[right]))
-    inner = [LANE * (lane + 0.5) for lane in order]
+    middle = LANE * max(2, len(order)) / 2
+    inner = [middle + LANE * (lane - (len(order) - 1) / 2) for lane in order]
     rows = [
         y + side * ROW / 2 for y, sign in zip(inner, flip, strict=True) for side in (-sign, sign)
     ]
-    total = LANE * len(order)
-    heights = (total / 4, total * 3 / 4, *inner)
+    heights = (middle / 2, middle * 3 / 2, *inner)
     return _Layout(edges, concat, tuple(columns), heights, tuple(rows))
 
 
@@ -251,19 +251,18 @@ def _box(
     text.set(ha="center", va="center_baseline")
 
 
-def _draw_legend(figure: Figure, genotype: Genotype, bottom: float) -> None:
+def _draw_legend(figure: Figure, genotype: Genotype) -> None:
     used = {OPERATIONS[operation][1] for operation, _ in genotype.normal + genotype.reduce}
     handles = [Patch(color=color, label=kind) for kind, color in KINDS.items() if kind in used]
     figure.legend(
         handles=handles,
         loc="lower center",
-        bbox_to_anchor=(0.5, bottom),
         ncols=len(handles),
         frameon=False,
-        borderpad=0,
-        borderaxespad=0,
         fontsize=13,
         labelcolor=INK,
-        handlelength=1.1,
+        handlelength=1.1,  # this and what follows in units of the font size
         handleheight=1.1,
+        borderpad=0,
+        borderaxespad=MARGIN / 13,
     )

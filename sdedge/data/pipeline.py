@@ -1,7 +1,7 @@
 """Batches of uint8 images on the device, shuffled by seed, from memory or from the cache."""
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -90,14 +90,14 @@ class Batches:
         return self._resident(order) if self.resident else self._streamed(order)
 
     def _resident(self, order: Tensor) -> Generator[Batch, None, None]:
-        for rows in torch.split(order.to(self.device), self.batch_size):
+        for rows in self._parts(order.to(self.device)):
             yield self._images.index_select(0, rows), self._labels.index_select(0, rows)
 
     def _streamed(self, order: Tensor) -> Generator[Batch, None, None]:
         reading: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(1, thread_name_prefix="sdedge-batches") as reader:
             try:
-                for rows in torch.split(order, self.batch_size):
+                for rows in self._parts(order):
                     reading.append(reader.submit(self._read, rows))
                     if len(reading) > _AHEAD:
                         yield self._moved(reading.popleft().result())
@@ -106,6 +106,10 @@ class Batches:
             finally:
                 for batch in reading:
                     batch.cancel()
+
+    def _parts(self, order: Tensor) -> Iterator[Tensor]:
+        for start in range(0, len(order), self.batch_size):
+            yield order[start : start + self.batch_size]
 
     def _read(self, rows: Tensor) -> Batch:
         at = self._rows[rows.numpy()]

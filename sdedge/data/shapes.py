@@ -103,14 +103,14 @@ def draw(seed: int, split: str, index: int, size: int) -> Drawing:
     """Draw image `index` of a split ("train" or "test"); its label is index modulo classes."""
     rng = np.random.default_rng([seed, list(IMAGES).index(split), index])
     label = index % len(CLASSES)
-    image = _textured(rng, size, rng.uniform(0.1, 0.9, 3), contrast=0.25)
+    image = _textured(rng, size, rng.uniform(0.1, 0.9, 3), contrast=0.3)
     ground = image.mean(axis=(0, 1))
     owner = np.full((size, size), -1, np.int8)
     for kind, inside in _layers(rng, label, size):
         fill = _textured(rng, size, _distinct_colour(rng, ground), contrast=0.1)
         image += inside[..., None] * (fill - image)
         owner[inside > 0.5] = kind
-    image += rng.normal(0.0, rng.uniform(0.01, 0.06), image.shape)
+    image += rng.normal(0.0, rng.uniform(0.01, 0.08), image.shape)
     return Drawing((image.clip(0, 1) * 255).round().astype(np.uint8), owner, label)
 
 
@@ -121,7 +121,7 @@ def _layers(rng: np.random.Generator, label: int, size: int) -> list[tuple[int, 
     front: list[tuple[int, Plane]] = []
     covered = np.zeros((size, size), np.bool_)
     for _ in range(instances):
-        inside = _placed(rng, label, size, rng.uniform(0.18, largest))
+        inside = _placed(rng, label, size, rng.uniform(0.16, largest))
         shown = inside > 0.5
         if np.count_nonzero(shown & covered) <= 0.1 * np.count_nonzero(shown):  # two bars: a cross
             front.append((label, inside))
@@ -129,7 +129,7 @@ def _layers(rng: np.random.Generator, label: int, size: int) -> list[tuple[int, 
     allowed = np.count_nonzero(covered) // 2
     behind: list[tuple[int, Plane]] = []
     for kind in rng.choice(len(CLASSES), rng.integers(0, 4)):
-        inside = _placed(rng, kind, size, rng.uniform(0.08, 0.18))
+        inside = _placed(rng, kind, size, rng.uniform(0.08, 0.2))
         area = np.count_nonzero((inside > 0.5) & ~covered)
         if kind != label and area <= allowed:
             behind.append((int(kind), inside))
@@ -164,7 +164,7 @@ def _distinct_colour(rng: np.random.Generator, ground: NDArray[np.float64]) -> N
     """A random colour that stands out from the mean colour of the ground."""
     candidates = rng.uniform(0, 1, (8, 3))
     distance = np.linalg.norm(candidates - ground, axis=1)
-    standing_out = np.flatnonzero(distance > 0.4)
+    standing_out = np.flatnonzero(distance > 0.3)
     chosen: NDArray[np.float64] = candidates[
         standing_out[0] if len(standing_out) else distance.argmax()
     ]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam
 
 from sdedge.config import SearchConfig
+from sdedge.search.alphas import Alphas
 from sdedge.search.strategy import Strategy
 from sdedge.search.tasks.task import Task, TaskBatch, TaskLoss
 from sdedge.space.supernet import Supernet
@@ -45,7 +46,10 @@ class Bilevel:
 
     def loss(self, batch: TaskBatch) -> TaskLoss:
         """The task's loss at the present weights and alphas."""
-        weights = self.strategy.relax(self.alphas)
+        return self._loss(batch, self.alphas)
+
+    def _loss(self, batch: TaskBatch, alphas: Alphas) -> TaskLoss:
+        weights = self.strategy.relax(alphas)
         return self.task.loss(self.supernet(batch.inputs, weights), batch)
 
     def alpha_step(self, train: TaskBatch, search: TaskBatch) -> None:
@@ -58,8 +62,9 @@ class Bilevel:
     def weight_step(self, train: TaskBatch) -> TaskLoss:
         """Move the weights of supernet and task; alpha stays."""
         self.weight_optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(train)
-        loss.total.backward(inputs=self.weight_list)  # type: ignore[no-untyped-call]
+        # Detached, or the mixed sums would keep their inputs for a gradient that nobody reads.
+        loss = self._loss(train, {name: alpha.detach() for name, alpha in self.alphas.items()})
+        loss.total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.weight_list, self.gradient_clip)
         self.weight_optimizer.step()
         return loss

@@ -24,6 +24,7 @@ from sdedge.data.pipeline import Batches
 from sdedge.device import derived_seed, make_deterministic, on_device, seed_step, select_device
 from sdedge.errors import ConfigError, RunError
 from sdedge.genotype import Genotype
+from sdedge.kernels import dispatch
 from sdedge.loop import Meters, Phase
 from sdedge.search.alphas import mixing_entropy
 from sdedge.search.bilevel import Bilevel
@@ -56,6 +57,7 @@ class SearchPhase(Phase):
         self.epochs = config.epochs
         self.seed = config.seed
         self.device = select_device(config.device)
+        dispatch.resolve(config.impl, self.device, torch.float32)  # refuses what cannot run
         make_deterministic()
         strategy = get_strategy(config.strategy)
 

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sdedge.config import SearchConfig
-from sdedge.data.dataset import Dataset
 from sdedge.environment import describe_environment
 from sdedge.genotype import Genotype
 from sdedge.kernels import dispatch
@@ -31,20 +29,15 @@ class SearchResult:
 
 
 def run_search(
-    config: SearchConfig,
-    dataset: Dataset,
-    run: RunDir,
-    reporter: Reporter,
-    *,
-    resume: bool = False,
+    phase: SearchPhase, run: RunDir, reporter: Reporter, *, resume: bool = False
 ) -> SearchResult:
     """Search, or go on with the search in `run`, and write genotype.json.
 
-    Raises ConfigError for settings that do not fit, RunError for files that cannot be used, and
-    InterruptedRunError, after a checkpoint, when asked to stop.
+    Raises RunError for files that cannot be used, and InterruptedRunError, after a checkpoint,
+    when asked to stop.
     """
+    config = phase.config
     dispatch.reset()
-    phase = SearchPhase(config, dataset)
     environment = describe_environment(phase.device)
     if not resume:
         run.record_phase("search", config.to_dict(), environment)

@@ -117,7 +117,7 @@ class TrainPhase(Phase):
         if self.ema:
             self.ema.update()
         hits = logits.detach().argmax(dim=1) == labels
-        return {"loss": loss.detach(), "accuracy": hits.float().mean()}
+        return {"loss": loss.detach(), "accuracy": hits.double().mean()}
 
     def end_epoch(self, epoch: int) -> dict[str, Any]:
         """Test accuracy of the averaged weights, where there are any, else of the weights."""
@@ -146,7 +146,7 @@ class TrainPhase(Phase):
                 logits = self.network(self.preprocess(images))
             values = {
                 "test_loss": F.cross_entropy(logits.float(), labels),
-                "test_accuracy": (logits.argmax(dim=1) == labels).float().mean(),
+                "test_accuracy": (logits.argmax(dim=1) == labels).double().mean(),
             }
             meters.add(values, weight=len(labels))
         return meters.means()

@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sdedge.config import TrainConfig
-from sdedge.data.dataset import Dataset
 from sdedge.environment import describe_environment
-from sdedge.genotype import Genotype
 from sdedge.loop import Reporter, run_phase
 from sdedge.run import RunDir, write_atomic
 from sdedge.space.counting import Counts, count_network
@@ -25,33 +22,27 @@ class TrainResult:
 
 
 def run_training(
-    config: TrainConfig,
-    genotype: Genotype,
-    dataset: Dataset,
-    run: RunDir,
-    reporter: Reporter,
-    *,
-    resume: bool = False,
+    phase: TrainPhase, run: RunDir, reporter: Reporter, *, resume: bool = False
 ) -> TrainResult:
     """Train, or go on with the training in `run`; writes genotype.json and weights.safetensors.
 
-    Raises ConfigError for settings that do not fit, RunError for files that cannot be used, and
-    InterruptedRunError, after a checkpoint, when asked to stop.
+    Raises RunError for files that cannot be used, and InterruptedRunError, after a checkpoint,
+    when asked to stop.
     """
-    phase = TrainPhase(config, genotype, dataset)
+    config, description = phase.config, phase.description
     environment = describe_environment(phase.device)
     if not resume:
         run.record_phase("train", config.to_dict(), environment)
-        write_atomic(run.genotype, genotype.to_json().encode())
+        write_atomic(run.genotype, description.genotype.to_json().encode())
     seconds = run_phase(
         phase, run, reporter, resume=resume, checkpoint_seconds=config.checkpoint_seconds
     )
     network = phase.finish()
-    save_network(run.weights, network, phase.description)
+    save_network(run.weights, network, description)
     records = run.read_metrics("train")
     return TrainResult(
         test_accuracy=records[-1]["test_accuracy"],
-        counts=count_network(network, dataset.image_size),
+        counts=count_network(network, description.image_size),
         seconds=seconds,
         records=records,
     )

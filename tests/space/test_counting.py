@@ -60,8 +60,8 @@ def test_counts_equal_those_of_the_layers_that_really_run(name: str, stem: Stem)
             layer.register_forward_hook(add)
     with torch.no_grad():
         network.eval()(torch.zeros(1, 3, 30, 30))
-    params = sum(parameter.numel() for parameter in network.parameters())
-    assert count_network(network, 30) == Counts(params, macs)
+    expected = Counts(sum(parameter.numel() for parameter in network.parameters()), macs)
+    assert count_network(network, 30) == expected
 
 
 def test_the_auxiliary_head_counts_for_nothing() -> None:

@@ -83,7 +83,7 @@ class SemanticTask(Task):
             losses.append(F.cross_entropy(output.logits, batch.labels))
             parts["cross_entropy"] = losses[-1].detach()
             hits = output.logits.detach().argmax(dim=1) == batch.labels
-            parts["accuracy"] = hits.float().mean()
+            parts["accuracy"] = hits.double().mean()
         if self.decoder is not None:
             reconstruction = self.decoder(output.features)
             losses.append(

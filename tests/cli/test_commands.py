@@ -1,0 +1,115 @@
+"""What the commands print, and how they fail."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from sdedge.cli.main import app
+
+
+def sdedge(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_help_names_every_command() -> None:
+    result = sdedge("--help")
+    assert result.exit_code == 0
+    for command in (
+        "search",
+        "train",
+        "export",
+        "bench",
+        "demo",
+        "datasets",
+        "genotype",
+        "doctor",
+    ):
+        assert command in result.stdout
+
+
+def test_help_loads_neither_torch_nor_numpy() -> None:
+    code = (
+        "import sys; sys.argv = ['sdedge', '--help']\n"
+        "from sdedge.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: sys.exit(len({'torch', 'numpy', 'onnx'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["search", "--dataset", "nope"], "cifar10, cifar100, shapes"),
+        (["search", "--dataset", "shapes", "--strategy", "nope"], "darts, darts-2nd"),
+        (["search", "--dataset", "shapes", "--task", "nope"], "semantic, classification"),
+        (["search", "--preset", "nope"], "auto, paper, quick, demo"),
+        (["search", "--set", "nope=1"], "unknown settings nope"),
+        (["search", "--set", "weight_lr"], "NAME=VALUE"),
+        (["search", "--set", "weight_lr=fast"], "weight_lr is 'fast'"),
+        (["search", "--mask-ratio", "0"], "mask_ratio is 0.0"),
+        (["search", "--mask-ratio", "1"], "mask_ratio is 1.0"),
+        (["search", "--cells", "0"], "cells is 0"),
+        (["search", "--device", "tpu"], "device is 'tpu'"),
+        (["search", "--dataset", "shapes", "--patch-size", "5"], "patch_size is 5"),
+        (["search", "--dataset", "shapes", "--batch-size", "4096"], "4096"),
+        (["search", "--dataset", "shapes", "--impl", "triton"], "impl='triton' cannot run"),
+        (["search", "--resume", "--seed", "3"], "leave out --seed"),
+        (["train", "--genotype", "nope"], "DARTS_V2"),
+        (["train", "--genotype", "DARTS_V2", "--dataset", "nope"], "cifar10"),
+        (["genotype", "count", "nope"], "DARTS_V1, DARTS_V2"),
+        (["genotype", "count", "DARTS_V1", "--stem", "nope"], "cifar, imagenet"),
+        (["genotype", "count", "DARTS_V1", "--classes", "1"], "classes is 1"),
+        (["genotype", "show", "DARTS_V1", "--draw", "cell.gif"], ".gif"),
+        (["export"], "no run directory"),
+        (["bench"], "no run directory"),
+        (["bench", "--device", "tpu"], "there is: cpu"),
+        (["bench", "--model", "nope.onnx"], "nope.onnx"),
+        (["bench", "--model", "nope.onnx", "--shape", "3,x,3"], "3,32,32"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_1(
+    arguments: list[str], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    result = sdedge(*arguments)
+    assert result.exit_code == 1
+    assert complaint in " ".join(result.stderr.split())
+    assert "Traceback" not in result.output
+    assert not list(tmp_path.glob("runs/*/config.json")), "nothing may start"
+
+
+def test_wrong_usage_is_exit_code_2() -> None:
+    assert sdedge("search", "--no-such-option").exit_code == 2
+    assert sdedge("genotype", "count").exit_code == 2
+
+
+def test_count_prints_one_json_object() -> None:
+    result = sdedge("genotype", "count", "DARTS_V2", "--json")
+    assert json.loads(result.stdout) == {
+        "genotype": "DARTS_V2",
+        "params": 3_349_342,
+        "macs": 528_359_040,
+    }
+
+
+def test_show_draws(tmp_path: Path) -> None:
+    drawing = tmp_path / "cell.svg"
+    result = sdedge("genotype", "show", "PDARTS", "--draw", drawing)
+    assert result.exit_code == 0, result.output
+    assert drawing.read_text().lstrip().startswith("<?xml")
+
+
+@pytest.mark.parametrize("command", [["datasets"], ["doctor"], ["genotype", "list"]])
+def test_lists_in_both_forms(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sdedge(*command).exit_code == 0
+    assert isinstance(json.loads(sdedge(*command, "--json").stdout), dict)
