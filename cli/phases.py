@@ -45,7 +45,7 @@ def open_dataset(config: PhaseConfig, out: Console) -> Dataset:
         dataset = load_dataset(
             config.dataset,
             Path(config.data_root),
-            config.image_size,
+            config.stored_size,
             config.data_seed,
             lambda done, total: bar.update(task, completed=done, total=total),
         )

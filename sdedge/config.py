@@ -79,6 +79,11 @@ class PhaseConfig:
         """The JSON form."""
         return asdict(self)
 
+    @property
+    def stored_size(self) -> int | None:
+        """Side in pixels at which images are decoded and cached."""
+        return self.image_size
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, source: str) -> Self:
         """Read the JSON form; ConfigError naming `source` for what is unknown or does not fit."""
@@ -172,7 +177,7 @@ class SearchConfig(PhaseConfig):
                 "channels": 8,
                 "cells": 5,
                 "epochs": 10,
-                "epoch_images": 2560,
+                "epoch_images": 1600,
                 "valid_images": 512,
                 "alpha_lr": 3e-3,  # fewer steps for alpha, so longer ones
             },
@@ -225,6 +230,13 @@ class TrainConfig(PhaseConfig):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
         warmup = self.warmup_epochs
         _require(0 <= warmup < self.epochs, "warmup_epochs", warmup, f"in [0, {self.epochs})")
+
+    @property
+    def stored_size(self) -> int | None:
+        """Larger than the network's input by 8/7 where crops are cut: 256 for 224."""
+        if self.image_size is None or self.augmentation != "resized-crop":
+            return self.image_size
+        return self.image_size * 8 // 7
 
     @classmethod
     def presets(cls) -> dict[str, dict[str, Any]]:

@@ -133,7 +133,9 @@ def test_an_unknown_setting_is_named_with_its_file(kind: type[PhaseConfig]) -> N
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_the_smallest_allowed_values_are_allowed(kind: type[PhaseConfig]) -> None:
-    config = kind(epochs=1, batch_size=2, image_size=8, epoch_images=2, checkpoint_seconds=0, seed=0)
+    config = kind(
+        epochs=1, batch_size=2, image_size=8, epoch_images=2, checkpoint_seconds=0, seed=0
+    )
     assert config.epoch_images == 2
 
 

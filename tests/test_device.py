@@ -84,4 +84,6 @@ def test_peak_memory_is_in_bytes() -> None:
         pytest.skip("needs /proc")
     kilobytes = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
     assert kilobytes is not None
-    assert peak_memory_bytes(torch.device("cpu")) == pytest.approx(1024 * int(kilobytes[1]), rel=0.1)
+    assert peak_memory_bytes(torch.device("cpu")) == pytest.approx(
+        1024 * int(kilobytes[1]), rel=0.1
+    )

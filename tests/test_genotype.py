@@ -76,7 +76,9 @@ def test_space_and_concat_have_the_defaults_of_darts() -> None:
         ("normal_concat", [2, 2.5], "normal_concat: expected a list of integers, got [2, 2.5]"),
     ],
 )
-def test_a_malformed_field_is_refused_by_name_and_value(key: str, value: object, named: str) -> None:
+def test_a_malformed_field_is_refused_by_name_and_value(
+    key: str, value: object, named: str
+) -> None:
     with pytest.raises(GenotypeError) as caught:
         Genotype.from_dict({**valid(), key: value}, source="my.json")
     assert str(caught.value).startswith("my.json: ")

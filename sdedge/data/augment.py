@@ -207,9 +207,11 @@ def _hue_turned(images: Tensor, turn: Tensor) -> Tensor:
 
 def _cut_out(images: Tensor, side: int) -> Tensor:
     """Zero a square of each normalised image (B, S, S, 3)."""
-    size = images.shape[1]
-    first = torch.randint(size, (2, len(images), 1), device=images.device) - side // 2
-    at = torch.arange(size, device=images.device)
-    rows, columns = (at >= first) & (at < first + side)  # (B, S) each
+    count, size = images.shape[:2]
+    top, left = torch.randint(size, (2, count, 1), device=images.device) - side // 2
+    down = torch.arange(size, device=images.device)
+    across = down.repeat_interleave(3)  # the colours of a pixel lie side by side
+    rows = (down >= top) & (down < top + side)  # (B, S)
+    columns = (across >= left) & (across < left + side)  # (B, 3 S)
     hole = rows[:, :, None] & columns[:, None, :]
-    return images.masked_fill(hole[..., None], 0.0)
+    return images.view(count, size, -1).masked_fill(hole, 0.0).view(images.shape)

@@ -96,16 +96,12 @@ class Batches:
     def _streamed(self, order: Tensor) -> Generator[Batch, None, None]:
         reading: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(1, thread_name_prefix="sdedge-batches") as reader:
-            try:
-                for rows in self._parts(order):
-                    reading.append(reader.submit(self._read, rows))
-                    if len(reading) > _AHEAD:
-                        yield self._moved(reading.popleft().result())
-                while reading:
+            for rows in self._parts(order):
+                reading.append(reader.submit(self._read, rows))
+                if len(reading) > _AHEAD:
                     yield self._moved(reading.popleft().result())
-            finally:
-                for batch in reading:
-                    batch.cancel()
+            while reading:
+                yield self._moved(reading.popleft().result())
 
     def _parts(self, order: Tensor) -> Iterator[Tensor]:
         for start in range(0, len(order), self.batch_size):

@@ -43,8 +43,9 @@ class TrainPhase(Phase):
         self.seed = config.seed
         self.device = select_device(config.device)
         self.dtype = autocast_dtype(config, self.device)
+        image_size = config.image_size or dataset.image_size
         if config.auxiliary:
-            check_auxiliary_size(dataset.image_size, config.stem)
+            check_auxiliary_size(image_size, config.stem)
         make_deterministic()
         self.description = NetworkDescription(
             genotype=genotype,
@@ -52,7 +53,7 @@ class TrainPhase(Phase):
             cells=config.cells,
             stem=config.stem,
             classes=dataset.classes,
-            image_size=dataset.image_size,
+            image_size=image_size,
             mean=dataset.mean,
             std=dataset.std,
             dataset=config.dataset,
@@ -88,7 +89,7 @@ class TrainPhase(Phase):
         self.steps = self.train.steps
         if config.epoch_images is not None:
             self.steps = min(self.steps, config.epoch_images // config.batch_size)
-        normalisation = (dataset.mean, dataset.std, dataset.image_size)
+        normalisation = (dataset.mean, dataset.std, self.description.image_size)
         self.augment = Preprocess(*normalisation, augmentation(config), self.device)
         self.preprocess = Preprocess(*normalisation, None, self.device)
 

@@ -102,6 +102,7 @@ def test_crop_and_flip_are_one_of_the_reference_crops(stored: int, size: int, pa
     assert hits.sum() == len(images)
     expected = len(images) / hits.numel()
     assert ((hits - expected).abs() < 5 * expected**0.5).all()
+    assert hits[1].sum() / len(images) == pytest.approx(0.5, abs=0.03)
 
 
 @pytest.mark.parametrize("side", [4, 5, 12])

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sdedge.data import cache
 from sdedge.data.cache import open_or_build
@@ -284,7 +285,9 @@ def test_what_a_killed_build_left_is_removed_after_a_day(tmp_path: Path) -> None
     assert sorted(path.name for path in tmp_path.glob(".*")) == [f".{stem}-0123-young"]
 
 
-@pytest.mark.parametrize("change", ["content", "new file", "removed file", "renamed class"])
+@pytest.mark.parametrize(
+    "change", ["content", "content of the same age", "new file", "removed file", "renamed class"]
+)
 def test_a_changed_folder_is_noticed(tmp_path: Path, make_images: MakeFolder, change: str) -> None:
     folder = make_images(tmp_path / "set", ("a", "b"), 5)
     before = load_dataset(str(folder), tmp_path / "data")
@@ -292,6 +295,10 @@ def test_a_changed_folder_is_noticed(tmp_path: Path, make_images: MakeFolder, ch
     if change == "content":
         other = (folder / "b" / "001.png").read_bytes()
         first.write_bytes(other)
+    elif change == "content of the same age":
+        status = first.stat()
+        Image.new("RGB", (32, 32)).save(first)
+        os.utime(first, ns=(status.st_atime_ns, status.st_mtime_ns))
     elif change == "new file":
         shutil.copy(first, folder / "b" / "new.png")
     elif change == "removed file":

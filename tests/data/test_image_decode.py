@@ -107,7 +107,7 @@ def test_exif_orientation_is_honoured(tmp_path: Path, orientation: int, suffix: 
 
 def test_a_large_jpeg_is_decoded_like_a_full_decode(tmp_path: Path) -> None:
     """Decoding at a lower resolution first must not show."""
-    steps = np.linspace(0, 3 * np.pi, 512)
+    steps = np.linspace(0, 6 * np.pi, 160)
     waves = 127 + 60 * np.sin(steps)[:, None] + 60 * np.cos(steps)[None, :]
     pixels = np.stack([waves, waves.T, 255 - waves], -1).astype(np.uint8)
     path = _saved(tmp_path, "a.jpg", Image.fromarray(pixels), quality=95)

@@ -32,9 +32,7 @@ def build(
     heads = build_task(
         config, feature_channels=supernet.feature_channels, image_size=SIZE, value_range=RANGE
     )
-    alphas = {
-        name: torch.randn(WEIGHT_SHAPE, dtype=dtype).requires_grad_() for name in CELL_TYPES
-    }
+    alphas = {name: torch.randn(WEIGHT_SHAPE, dtype=dtype).requires_grad_() for name in CELL_TYPES}
     return Bilevel(supernet.to(dtype), heads.to(dtype), alphas, get_strategy(strategy), config)
 
 
@@ -104,38 +102,37 @@ def test_the_first_order_gradient_is_that_of_the_search_loss(task: str) -> None:
         torch.testing.assert_close(gradient, alpha.grad, rtol=1e-5, atol=1e-7)
 
 
+class Loss(nn.Module):
+    """Everything that trains, as one module from a batch to its loss."""
+
+    def __init__(self, bilevel: Bilevel) -> None:
+        super().__init__()
+        self.supernet, self.task, self.bilevel = bilevel.supernet, bilevel.task, bilevel
+
+    def forward(self, batch: TaskBatch) -> Tensor:
+        return self.bilevel.loss(batch).total
+
+
 def unrolled_gradient(bilevel: Bilevel, train: TaskBatch, search: TaskBatch) -> list[Tensor]:
     """dL_search(w'(alpha), alpha)/dalpha by autograd through the step from w to w' (eq. 7)."""
-    both = nn.ModuleDict({"supernet": bilevel.supernet, "task": bilevel.task})
-    names = {parameter: name for name, parameter in both.named_parameters()}
-    buffers = dict(both.named_buffers())
+    loss = Loss(bilevel)
     group = bilevel.weight_optimizer.param_groups[0]
-
-    def loss(weights: dict[str, Tensor], batch: TaskBatch) -> Tensor:
-        def part(prefix: str) -> dict[str, Tensor]:
-            everything = {**buffers, **weights}
-            start = f"{prefix}."
-            return {n[len(start) :]: t for n, t in everything.items() if n.startswith(start)}
-
-        mixing = bilevel.strategy.relax(bilevel.alphas)
-        output = functional_call(bilevel.supernet, part("supernet"), (batch.inputs, mixing))
-        decoder = {n.removeprefix("decoder."): t for n, t in part("task").items()}
-        image = functional_call(bilevel.task.get_submodule("decoder"), decoder, (output.features,))
-        cross_entropy = nn.functional.cross_entropy(output.logits, batch.labels)
-        hidden = batch.inputs != batch.images
-        error = (image - batch.images)[hidden].square().mean()
-        return cross_entropy + (cross_entropy / error).detach() * error
-
-    present = {name: parameter for parameter, name in names.items()}
-    gradients = torch.autograd.grad(loss(present, train), list(present.values()), create_graph=True)
+    weights = dict(loss.named_parameters())
+    gradients = torch.autograd.grad(
+        loss(train),
+        list(weights.values()),
+        create_graph=True,
+        allow_unused=True,
+        materialize_grads=True,
+    )
     ahead = {}
-    for (name, weight), gradient in zip(present.items(), gradients, strict=True):
+    for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
         step = gradient + group["weight_decay"] * weight
         buffer = bilevel.weight_optimizer.state[weight].get("momentum_buffer")
         if buffer is not None:
             step = step + group["momentum"] * buffer
         ahead[name] = weight - group["lr"] * step
-    return list(torch.autograd.grad(loss(ahead, search), bilevel.alpha_list))
+    return list(torch.autograd.grad(functional_call(loss, ahead, (search,)), bilevel.alpha_list))
 
 
 def difference(actual: list[Tensor], expected: list[Tensor]) -> float:
@@ -145,21 +142,21 @@ def difference(actual: list[Tensor], expected: list[Tensor]) -> float:
 
 
 @pytest.mark.parametrize("steps_before", [0, 2], ids=["no momentum yet", "with momentum"])
-@pytest.mark.parametrize(("length", "tolerance"), [(1e-5, 1e-5), (0.01, 0.05)])
+@pytest.mark.parametrize("task", ["classification", "mim"])
 def test_the_second_order_gradient_is_that_of_the_unrolled_step(
-    monkeypatch: pytest.MonkeyPatch, steps_before: int, length: float, tolerance: float
+    monkeypatch: pytest.MonkeyPatch, task: str, steps_before: int
 ) -> None:
-    """Exact for a short difference; the paper's is long enough to cross kinks of ReLU."""
-    monkeypatch.setattr(darts, "_DIFFERENCE", length)
-    bilevel = build("darts-2nd", dtype=torch.float64, weight_lr=0.1, weight_decay=0.01)
+    # The paper's 0.01 crosses kinks of ReLU and max pooling, which average out in larger networks.
+    monkeypatch.setattr(darts, "_DIFFERENCE", 1e-7)
+    bilevel = build("darts-2nd", task, torch.float64, weight_lr=0.1, weight_decay=0.01)
     train, search = batches(bilevel)
     for _ in range(steps_before):
         bilevel.weight_step(train)
     expected = unrolled_gradient(bilevel, train, search)
-    gradient = list(bilevel.strategy.alpha_gradient(bilevel, train, search))
     first_order = list(darts.first_order_gradient(bilevel, train, search))
-    assert difference(gradient, expected) < tolerance
-    assert difference(first_order, expected) > 3 * tolerance, "the second term decides nothing here"
+    gradient = list(bilevel.strategy.alpha_gradient(bilevel, train, search))
+    assert difference(first_order, expected) > 0.1, "the second term decides nothing here"
+    assert difference(gradient, expected) < 1e-6
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -228,7 +225,10 @@ def test_the_gradient_of_the_weights_is_clipped(clip: float, length: float | Non
     train, _ = batches(bilevel)
     if length is None:
         gradients = torch.autograd.grad(
-            bilevel.loss(train).total, bilevel.weight_list, allow_unused=True, materialize_grads=True
+            bilevel.loss(train).total,
+            bilevel.weight_list,
+            allow_unused=True,
+            materialize_grads=True,
         )
         length = float(nn.utils.get_total_norm(gradients))
     before = weights_of(bilevel)
@@ -258,7 +258,11 @@ def test_the_optimizers_have_the_settings_they_were_given() -> None:
     )
     weights, alphas = bilevel.weight_optimizer.param_groups, bilevel.alpha_optimizer.param_groups
     assert len(weights) == len(alphas) == 1
-    assert (weights[0]["lr"], weights[0]["momentum"], weights[0]["weight_decay"]) == (0.2, 0.8, 0.03)
+    assert (weights[0]["lr"], weights[0]["momentum"], weights[0]["weight_decay"]) == (
+        0.2,
+        0.8,
+        0.03,
+    )
     assert (alphas[0]["lr"], alphas[0]["betas"], alphas[0]["weight_decay"]) == (
         0.04,
         (0.6, 0.7),

@@ -53,7 +53,12 @@ def test_only_masked_pixels_are_filled() -> None:
     for image in range(3):
         for patch in range(6):
             row, column = divmod(patch, 2)
-            area = (image, slice(None), slice(4 * row, 4 * row + 4), slice(4 * column, 4 * column + 4))
+            area = (
+                image,
+                slice(None),
+                slice(4 * row, 4 * row + 4),
+                slice(4 * column, 4 * column + 4),
+            )
             expected = torch.full((3, 4, 4), 0.25) if mask[image, patch] else original[area]
             assert torch.equal(filled[area], expected)
 

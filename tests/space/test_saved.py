@@ -35,9 +35,7 @@ def description() -> NetworkDescription:
 
 def trained(*, auxiliary: bool = False) -> Network:
     torch.manual_seed(0)
-    network = Network(
-        description().genotype, channels=4, cells=3, classes=2, auxiliary=auxiliary
-    )
+    network = Network(description().genotype, channels=4, cells=3, classes=2, auxiliary=auxiliary)
     network(torch.randn(4, 3, 32, 32))  # batch norm's statistics are part of the state
     return network
 
