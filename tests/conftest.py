@@ -1,4 +1,4 @@
-"""What several rooms need: one thread, a tiny data set, a reporter, and a crash that is survived."""
+"""What several rooms need: one thread, a tiny data set, a reporter, and a survived crash."""
 
 import os
 from collections.abc import Callable, Mapping

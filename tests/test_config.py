@@ -12,7 +12,7 @@ BOTH = [SearchConfig, TrainConfig]
 NAN, INFINITY = float("nan"), float("inf")
 
 
-def refused(kind: type[PhaseConfig], field: str, value: object) -> None:
+def refused(kind: type[PhaseConfig], field: str, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         kind(**{field: value})
     assert f"{field} is {value!r}; it must be " in str(caught.value)

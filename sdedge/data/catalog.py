@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 DATASETS = (*CIFAR, "shapes")
-_LEAST_SIZE, _GREATEST_SIZE = 8, 1024
+_LEAST_SIZE, _GREATEST_SIZE = 8, 2048
 _CACHE_FOLDER = "cache"
 
 

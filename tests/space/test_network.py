@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from sdedge.errors import ConfigError
 from sdedge.genotype import Genotype, published
-from sdedge.space.network import Network, check_auxiliary_size, drop_path
+from sdedge.space.darts import cell_specs
+from sdedge.space.network import Cell, Network, check_auxiliary_size, drop_path
 
 # Every edge of a cell is either a skip or a separable convolution.
 MIXED = Genotype(
@@ -68,6 +69,7 @@ def test_a_node_adds_its_two_operations_and_the_cell_joins_the_chosen_nodes() ->
         reduce_concat=(2,),
     )
     cell = Network(genotype, channels=4, cells=3, classes=5).eval().cells[0]
+    assert isinstance(cell, Cell)
     s0, s1 = torch.randn(2, 12, 6, 6), torch.randn(2, 12, 6, 6)
     a, b = cell.preprocess(s0, s1)
     node2 = nn.functional.max_pool2d(b, 3, 1, 1) + a
@@ -95,11 +97,14 @@ def test_drop_path_at_zero_changes_nothing() -> None:
 def zero_samples(cell_index: int) -> list[int]:
     """How many of 64 samples are zero, by node, when nearly every path is dropped."""
     torch.manual_seed(0)
-    cell = Network(MIXED, channels=4, cells=3, classes=5).cells[cell_index]
-    spread = torch.randn(64, 12, 8, 8)
-    width = cell.preprocess.prev[1].out_channels
-    c_prev = cell.preprocess.prev[1].in_channels
-    nodes = cell(spread, torch.randn(64, c_prev, 8, 8), 0.999).split(width, dim=1)
+    spec = list(cell_specs(c_stem=(12, 12), channels=4, cells=3, multipliers=(1, 2)))[cell_index]
+    edges, concat = (
+        (MIXED.reduce, MIXED.reduce_concat)
+        if spec.reduction
+        else (MIXED.normal, MIXED.normal_concat)
+    )
+    s0, s1 = torch.randn(64, spec.c_prev_prev, 8, 8), torch.randn(64, spec.c_prev, 8, 8)
+    nodes = Cell(spec, edges, concat)(s0, s1, 0.999).split(spec.channels, dim=1)
     return [int((node.flatten(1) == 0).all(dim=1).sum()) for node in nodes]
 
 

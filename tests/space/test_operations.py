@@ -76,7 +76,11 @@ def test_a_skip_at_stride_one_is_the_input_itself() -> None:
 
 @pytest.mark.parametrize(("kernel", "reach"), [(3, 2), (5, 4)])
 def test_a_dilated_convolution_sees_every_second_pixel(kernel: int, reach: int) -> None:
-    depthwise = build_operation(f"dil_conv_{kernel}x{kernel}", 1, 1, search=False)[1]
+    depthwise = next(
+        layer
+        for layer in build_operation(f"dil_conv_{kernel}x{kernel}", 1, 1, search=False).modules()
+        if isinstance(layer, nn.Conv2d)
+    )
     nn.init.ones_(depthwise.weight)
     image = torch.zeros(1, 1, 13, 13)
     image[0, 0, 6, 6] = 1
@@ -87,7 +91,7 @@ def test_a_dilated_convolution_sees_every_second_pixel(kernel: int, reach: int) 
 def test_the_stride_of_a_separable_convolution_is_in_its_first_half() -> None:
     strides = [
         layer.stride
-        for layer in build_operation("sep_conv_3x3", C, 2, search=True)
+        for layer in build_operation("sep_conv_3x3", C, 2, search=True).modules()
         if isinstance(layer, nn.Conv2d)
     ]
     assert strides == [(2, 2), (1, 1), (1, 1), (1, 1)]

@@ -1,5 +1,6 @@
 """The recipe: learning rate, loss, augmentation and precision."""
 
+import itertools
 import math
 from typing import Any
 
@@ -45,7 +46,7 @@ def test_the_rate_has_no_jump_and_no_rise_after_the_warm_up() -> None:
     assert top == 50
     assert rates[:top] == sorted(rates[:top])
     assert rates[top:] == sorted(rates[top:], reverse=True)
-    assert max(abs(a - b) for a, b in zip(rates, rates[1:], strict=False)) < 0.011
+    assert max(abs(a - b) for a, b in itertools.pairwise(rates)) < 0.011
 
 
 def test_smoothing_spreads_the_labels_and_the_auxiliary_head_adds_its_share() -> None:
@@ -90,7 +91,7 @@ def test_the_augmentation_is_that_of_the_papers(
 
 
 def test_bf16_is_refused_where_the_device_does_not_compute_in_it() -> None:
-    with pytest.raises(ConfigError, match="precision is 'bf16', which cpu .* use fp32"):
+    with pytest.raises(ConfigError, match=r"precision is 'bf16', which cpu .* use fp32"):
         autocast_dtype(config(precision="bf16"), torch.device("cpu"))
 
 
