@@ -31,9 +31,9 @@ def new_run(path: Path | None, phase: str, name: str) -> RunDir:
     """A new run directory, or `path` if it holds no such phase yet; else RunError."""
     run = RunDir.create(Path(name).name, path)
     if phase in run.phases():
+        another = f"--genotype {run.path}" if phase == "train" else "another --run"
         raise RunError(
-            f"{run.path} holds a {phase} already; go on with it by --resume, "
-            "or name another folder with --run"
+            f"{run.path} holds a {phase} already: --resume goes on with it, {another} starts anew"
         )
     return run
 

@@ -135,17 +135,23 @@ def start_training(
 def _prepare(
     out: Console, preset: str, overrides: dict[str, Any], name: str | None, path: Path | None
 ) -> "tuple[TrainConfig, Genotype, Path | None]":
-    """With a genotype named, a run of its own; else the run that a search made, and its data."""
+    """With a genotype named, a run of its own; else the run that a search made.
+
+    The data are those of the search that found the genotype, where that is known.
+    """
     from sdedge.cli.phases import resolve_preset
     from sdedge.config import TrainConfig
     from sdedge.genotype import load_genotype
     from sdedge.run import RunDir
 
     preset = resolve_preset(preset, overrides, out)
-    if name is not None:
-        return TrainConfig.from_preset(preset, overrides), load_genotype(name), path
-    run = RunDir.open(path)
-    genotype = load_genotype(run.made_by(run.genotype, "sdedge search --resume"))
-    searched = run.phases().get("search", {})
+    if name is None:
+        origin = RunDir.open(path)
+        path = origin.path
+        genotype = load_genotype(origin.made_by(origin.genotype, "sdedge search --resume"))
+    else:
+        origin = RunDir(Path(name))
+        genotype = load_genotype(name)
+    searched = origin.phases().get("search", {})
     inherited = {key: searched.get(key) for key in _INHERITED}
-    return TrainConfig.from_preset(preset, {**inherited, **overrides}), genotype, run.path
+    return TrainConfig.from_preset(preset, {**inherited, **overrides}), genotype, path

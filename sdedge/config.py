@@ -147,6 +147,7 @@ class SearchConfig(PhaseConfig):
     alpha_lr: float = 3e-4
     alpha_betas: tuple[float, float] = (0.5, 0.999)
     alpha_decay: float = 1e-3
+    alpha_start_epoch: int = 0  # alpha rests before: weights learn first, so skips do not win early
     valid_images: int | None = None  # of the search half, for each epoch's accuracy; None: all
 
     def __post_init__(self) -> None:
@@ -165,6 +166,8 @@ class SearchConfig(PhaseConfig):
         _require(
             0 <= self.weight_momentum < 1, "weight_momentum", self.weight_momentum, "in [0, 1)"
         )
+        start = self.alpha_start_epoch
+        _require(0 <= start < self.epochs, "alpha_start_epoch", start, f"in [0, {self.epochs})")
         images = self.valid_images
         _require(images is None or images >= 1, "valid_images", images, "at least 1")
 
@@ -179,7 +182,8 @@ class SearchConfig(PhaseConfig):
                 "epochs": 10,
                 "epoch_images": 1600,
                 "valid_images": 512,
-                "alpha_lr": 3e-3,  # fewer steps for alpha, so longer ones
+                "alpha_lr": 6e-3,  # fewer steps for alpha, so longer ones
+                "alpha_start_epoch": 3,
             },
             "demo": {
                 "dataset": "shapes",
@@ -189,7 +193,8 @@ class SearchConfig(PhaseConfig):
                 "batch_size": 32,
                 "epoch_images": 384,
                 "valid_images": 256,
-                "alpha_lr": 1e-2,
+                "alpha_lr": 2e-2,
+                "alpha_start_epoch": 1,
             },
         }
 

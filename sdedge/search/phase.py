@@ -124,7 +124,8 @@ class SearchPhase(Phase):
         """One alpha step, then one weight step; a fresh mask for either batch."""
         task = self.bilevel.task
         train, search = (task.prepare(self.augment(images), labels) for images, labels in batch)
-        self.bilevel.alpha_step(train, search)
+        if epoch >= self.config.alpha_start_epoch:
+            self.bilevel.alpha_step(train, search)
         return self.bilevel.weight_step(train).parts
 
     @torch.no_grad()

@@ -1,5 +1,6 @@
 """Search tasks: the decoder, the harmonised loss, and the rows of the paper's Table VIII."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from sdedge.config import SearchConfig
 from sdedge.data.augment import Augmentation
+from sdedge.data.cifar import CIFAR
 from sdedge.data.dataset import Dataset
 from sdedge.errors import ConfigError
 from sdedge.search.tasks import TASKS, build_task
@@ -84,17 +86,14 @@ def test_the_decoder_restores_the_size_of_the_image_within_its_range() -> None:
     assert float(images.max()) == pytest.approx(2.13)
 
 
-def test_the_range_of_cifar_is_that_of_its_normalised_pixels() -> None:
-    cifar10 = Dataset(
-        name="cifar10",
-        classes=("airplane",),
-        image_size=32,
-        mean=(0.49139968, 0.48215827, 0.44653124),
-        std=(0.24703233, 0.24348505, 0.26158768),
-        train=None,  # type: ignore[arg-type]
-        test=None,  # type: ignore[arg-type]
-    )
-    assert cifar10.value_range == pytest.approx((-1.9892, 2.1268), abs=1e-4)
+@pytest.mark.parametrize(
+    ("name", "expected"), [("cifar10", (-1.9892, 2.1268)), ("cifar100", (-1.8975, 2.0254))]
+)
+def test_the_range_of_cifar_is_that_of_its_normalised_pixels(
+    tiny_dataset: Dataset, name: str, expected: tuple[float, float]
+) -> None:
+    dataset = replace(tiny_dataset, mean=CIFAR[name].mean, std=CIFAR[name].std)
+    assert dataset.value_range == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
