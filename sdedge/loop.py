@@ -63,6 +63,10 @@ class Phase(ABC):
     seed: int
     device: torch.device
 
+    def relative_cost(self, epoch: int) -> float:
+        """Cost of a step of this epoch, in units of a usual step; for estimates only."""
+        return 1.0
+
     @abstractmethod
     def begin_epoch(self, epoch: int) -> None:
         """Set what changes from epoch to epoch, such as the learning rate."""
@@ -136,6 +140,7 @@ class Clock:
     def __init__(self, phase: Phase) -> None:
         self._phase = phase
         self._measured_steps = 0
+        self._measured_cost = 0.0
         self._step_seconds = 0.0
         self._evaluation_seconds = 0.0
         self._last = time.monotonic()
@@ -144,12 +149,13 @@ class Clock:
         """What follows is a step or an evaluation."""
         self._last = time.monotonic()
 
-    def stepped(self) -> None:
+    def stepped(self, epoch: int) -> None:
         """A step ends now; the first one is left out of the mean."""
         now = time.monotonic()
         self._measured_steps += 1
         if self._measured_steps > 1:
             self._step_seconds += now - self._last
+            self._measured_cost += self._phase.relative_cost(epoch)
         self._last = now
 
     def evaluated(self) -> None:
@@ -168,17 +174,18 @@ class Clock:
 
     @property
     def step_seconds(self) -> float | None:
-        """Mean seconds a step, or None before there is one to judge by."""
-        return self._step_seconds / (self._measured_steps - 1) if self._measured_steps > 1 else None
+        """Mean seconds of a usual step, or None before there is one to judge by."""
+        return self._step_seconds / self._measured_cost if self._measured_cost else None
 
     def remaining(self, epoch: int, step: int) -> float | None:
         """Seconds until the end of the phase, from `step` steps into `epoch`."""
         if self.step_seconds is None:
             return None
-        epochs = self._phase.epochs - epoch
-        return (
-            epochs * self._phase.steps - step
-        ) * self.step_seconds + epochs * self._evaluation_seconds
+        left = range(epoch, self._phase.epochs)
+        cost = self._phase.steps * sum(map(self._phase.relative_cost, left))
+        if left:
+            cost -= step * self._phase.relative_cost(epoch)
+        return cost * self.step_seconds + len(left) * self._evaluation_seconds
 
 
 @dataclass
@@ -200,7 +207,11 @@ def run_phase(
     Raises InterruptedRunError after a checkpoint when a signal asks to stop, and RunError when a
     checkpoint cannot be read or written.
     """
-    position = _restore(phase, run) if resume else Position()
+    if resume:
+        position = _restore(phase, run)
+    else:
+        run.checkpoint(phase.name).unlink(missing_ok=True)  # an earlier run's
+        position = Position()
     run.rewind_metrics(phase.name, position.records)
     clock = Clock(phase)
     started = time.monotonic() - position.elapsed_seconds
@@ -247,7 +258,7 @@ def run_phase(
 def _measure(phase: Phase, clock: Clock, position: Position, reporter: Reporter) -> None:
     if clock.warming and phase.device.type == "cuda":
         torch.cuda.synchronize(phase.device)
-    clock.stepped()
+    clock.stepped(position.epoch)
     remaining = clock.remaining(position.epoch, position.step)
     if clock.due and remaining is not None and clock.step_seconds is not None:
         reporter.estimated(

@@ -92,6 +92,7 @@ def crash_and_resume(
             patch.setattr(dying, "step", step_or_die)
             patch.setattr(dying, "end_epoch", end_epoch_or_die)
             run_phase(dying, run, reporter, resume=False, checkpoint_seconds=checkpoint_seconds)
+        torch.manual_seed(0)  # a new process starts with other random numbers
         resumed = make()
         run_phase(resumed, run, reporter, resume=True, checkpoint_seconds=checkpoint_seconds)
         return resumed, run

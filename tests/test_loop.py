@@ -115,6 +115,25 @@ def test_a_run_does_every_step_once_and_logs_every_epoch(straight: tuple[Toy, Ru
     assert all({"train_loss", "valid_loss", "elapsed_s"} <= record.keys() for record in records)
 
 
+def test_every_step_and_evaluation_of_every_seed_draws_numbers_of_its_own(tmp_path: Path) -> None:
+    draws: list[float] = []
+
+    class Drawing(Toy):
+        def step(self, epoch: int, step: int, batch: Tensor) -> Mapping[str, Tensor]:
+            draws.append(float(torch.rand(())))
+            return {"loss": torch.zeros(())}
+
+        def end_epoch(self, epoch: int) -> dict[str, Any]:
+            draws.append(float(torch.rand(())))
+            return {}
+
+    for seed in (1, 2):
+        phase = Drawing()
+        phase.seed = seed
+        go(phase, RunDir.create("toy", tmp_path / f"{seed}"))
+    assert len(draws) == len(set(draws)) == 2 * EPOCHS * (STEPS + 1)
+
+
 @pytest.mark.parametrize("seconds", [0.0, NEVER], ids=["each step", "each epoch"])
 @pytest.mark.parametrize("at", PLACES)
 def test_a_run_that_dies_anywhere_ends_as_one_that_did_not(
@@ -338,7 +357,7 @@ def test_a_clock_measures_nothing_but_steps_and_evaluations(
         now += 1000  # a checkpoint, say
         clock.start()
         now += seconds
-        clock.stepped()
+        clock.stepped(0)
     assert clock.step_seconds == 2
     assert clock.remaining(0, 3) == 2 * 7
 

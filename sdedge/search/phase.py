@@ -102,6 +102,10 @@ class SearchPhase(Phase):
         self.augment = Preprocess(*normalisation, self.bilevel.task.augmentation, self.device)
         self.preprocess = Preprocess(*normalisation, None, self.device)
 
+    def relative_cost(self, epoch: int) -> float:
+        """The weight step, the dearer of the two, is all there is before alpha starts."""
+        return 1.0 if epoch >= self.config.alpha_start_epoch else 0.55
+
     def begin_epoch(self, epoch: int) -> None:
         """Set the learning rate of the weights: a cosine, per epoch (DARTS, section A.1.2)."""
         config = self.config

@@ -88,6 +88,14 @@ def test_a_dilated_convolution_sees_every_second_pixel(kernel: int, reach: int) 
     assert rows == list(range(6 - reach, 6 + reach + 1, 2))
 
 
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_a_separable_convolution_has_no_gaps(kernel: int) -> None:
+    layers = build_operation(f"sep_conv_{kernel}x{kernel}", C, 1, search=True).modules()
+    depthwise = [layer for layer in layers if isinstance(layer, nn.Conv2d) and layer.groups == C]
+    assert [layer.kernel_size for layer in depthwise] == [(kernel, kernel)] * 2
+    assert [layer.dilation for layer in depthwise] == [(1, 1)] * 2
+
+
 def test_the_stride_of_a_separable_convolution_is_in_its_first_half() -> None:
     strides = [
         layer.stride
