@@ -68,6 +68,8 @@ def test_settings_out_of_range_are_refused_everywhere(
         ("alpha_betas", (0.5, 1.0)),
         ("alpha_betas", (-0.1, 0.999)),
         ("alpha_decay", -1e-3),
+        ("alpha_start_epoch", -1),
+        ("alpha_start_epoch", 50),
         ("valid_images", 0),
         ("impl", "cuda"),
     ],

@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sdedge import loop
-from sdedge.checkpoint import read_checkpoint
+from sdedge.checkpoint import read_checkpoint, write_checkpoint
 from sdedge.errors import InterruptedRunError, RunError
 from sdedge.loop import Clock, Estimate, Meters, Phase, Progress, run_phase
 from sdedge.run import RunDir
@@ -253,13 +252,13 @@ def test_a_checkpoint_is_written_when_it_is_due_and_after_each_epoch(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, seconds: float, expected: int
 ) -> None:
     written: list[Mapping[str, Any]] = []
-    write = loop.write_checkpoint
+    write = write_checkpoint
 
     def counted(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
         written.append(header)
         write(path, tensors, header)
 
-    monkeypatch.setattr(loop, "write_checkpoint", counted)
+    monkeypatch.setattr("sdedge.loop.write_checkpoint", counted)
     go(Toy(), run, seconds=seconds)
     assert len(written) == expected
     assert written[-1]["epoch"] == EPOCHS
@@ -360,6 +359,23 @@ def test_a_clock_measures_nothing_but_steps_and_evaluations(
         clock.stepped(0)
     assert clock.step_seconds == 2
     assert clock.remaining(0, 3) == 2 * 7
+
+
+def test_cheaper_epochs_are_estimated_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+
+    class Halved(Toy):
+        def relative_cost(self, epoch: int) -> float:
+            return 0.5 if epoch == 0 else 1.0
+
+    clock = Clock(Halved(epochs=3, steps=10))
+    for _ in range(3):
+        now += 4
+        clock.stepped(0)
+    assert clock.step_seconds == 8
+    assert clock.remaining(0, 3) == 7 * 4 + 20 * 8
+    assert clock.remaining(2, 10) == 0
 
 
 def test_meters_give_the_weighted_mean() -> None:

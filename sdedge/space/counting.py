@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from sdedge.genotype import Genotype
@@ -66,7 +67,7 @@ class _Counter(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if function in (F.batch_norm, F.relu):
+        if function in (F.batch_norm, F.relu, Tensor.add):
             return args[0]
         output = function(*args, **(kwargs or {}))
         if function in (F.conv2d, F.linear):

@@ -69,7 +69,7 @@ def test_the_loss_looks_just_where_the_image_is_hidden(patch_size: int) -> None:
     images = torch.rand(3, 3, 12, 8)
     mask = random_mask(3, 96 // patch_size**2, 0.5, CPU)
     prediction = (images + 1 + torch.rand_like(images)).requires_grad_()
-    masked_mse(prediction, images, mask, patch_size).backward()
+    masked_mse(prediction, images, mask, patch_size).backward()  # type: ignore[no-untyped-call]
     hidden = torch.isnan(apply_mask(images, mask, patch_size, fill=torch.nan))
     assert prediction.grad is not None
     assert torch.equal(prediction.grad != 0, hidden)

@@ -173,6 +173,19 @@ def test_a_second_order_search_resumes_to_the_bit(
     assert timeless(crashed) == records
 
 
+def test_alpha_rests_until_its_first_epoch(
+    tiny_dataset: Dataset, reporter: Reporter, tmp_path: Path
+) -> None:
+    run = RunDir.create("s", tmp_path / "run")
+    phase, records = searched(
+        tiny_dataset, run, reporter, alpha_start_epoch=1, task="classification"
+    )
+    untouched = SearchPhase(config(task="classification"), tiny_dataset).end_epoch(0)
+    for name in ("alpha_entropy_normal", "alpha_entropy_reduce"):
+        assert records[0][name] == untouched[name] > records[1][name]
+    assert phase.relative_cost(0) < phase.relative_cost(1) == 1
+
+
 def test_the_learning_rate_falls_by_a_cosine_an_epoch(tiny_dataset: Dataset) -> None:
     phase = SearchPhase(config(epochs=50, weight_lr=0.025, weight_lr_min=0.001), tiny_dataset)
     rates = []
@@ -202,6 +215,17 @@ def test_validation_counts_every_image_once(
     seen = sum(len(labels) for _, labels in phase.valid.ordered())
     assert seen == (valid_images or len(tiny_dataset.train.labels) // 2)
     assert 0 <= phase.end_epoch(0)["valid_accuracy"] <= 1
+
+
+def test_a_smaller_last_batch_of_the_validation_weighs_less(
+    tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def right_in_full_batches(batch: TaskBatch) -> TaskLoss:
+        return TaskLoss(torch.zeros(()), {"accuracy": torch.tensor(float(len(batch.labels) == 4))})
+
+    phase = SearchPhase(config(valid_images=6), tiny_dataset)
+    monkeypatch.setattr(phase.bilevel, "loss", right_in_full_batches)
+    assert phase.end_epoch(0)["valid_accuracy"] == pytest.approx(4 / 6)
 
 
 def test_a_batch_larger_than_a_half_is_refused(tiny_dataset: Dataset) -> None:

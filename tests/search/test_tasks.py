@@ -121,7 +121,7 @@ def test_the_gradient_of_the_harmonised_loss_is_that_of_the_paper() -> None:
 def test_a_perfect_reconstruction_leaves_the_loss_finite() -> None:
     weights = torch.ones(3, requires_grad=True)
     loss = harmonise(weights.sum(), (weights - 1).square().sum())
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert float(loss.detach()) == 6
     assert weights.grad is not None
     assert torch.equal(weights.grad, torch.ones(3))
@@ -160,7 +160,7 @@ def test_a_task_hides_patches_or_shows_the_whole_image(name: str) -> None:
     if name in HIDING:
         assert batch.mask.sum(dim=1).tolist() == [10] * 6  # of 16 patches, at the paper's ratio
         assert float(changed) == pytest.approx(10 / 16)
-        assert torch.equal(batch.inputs[batch.inputs != images].unique(), torch.tensor([0.5]))
+        assert set(batch.inputs[batch.inputs != images].tolist()) == {0.5}
     else:
         assert torch.equal(batch.inputs, images)
         assert batch.mask.all()
