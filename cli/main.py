@@ -43,9 +43,9 @@ def options(
 
 def main() -> None:
     """Entry point of the console script."""
-    # Threads that spin while they wait make training several times slower as soon as another
-    # program wants a core. Read when OpenMP is loaded, so it is set before torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # By default a waiting thread of OpenMP spins for milliseconds, which makes a training step
+    # twenty times as slow once another program wants a core. Must be set before torch is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     app()
 
 

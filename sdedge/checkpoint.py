@@ -76,11 +76,15 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
     }
 
 
-def load_optimizer_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave, into an optimizer over the same parameters."""
+def load_optimizer_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Put back what `optimizer_tensors` gave; RunError when a name is none that it gives."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        index, key = name.split("/")
+        index, _, key = name.partition("/")
+        if not index.isdecimal() or not key:
+            raise RunError(
+                f"{path} holds optimizer state {name!r}, which is not of the form 0/name"
+            )
         state.setdefault(int(index), {})[key] = tensor
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

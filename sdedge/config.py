@@ -4,6 +4,7 @@ A preset is a set of overrides of the defaults, and the defaults are the papers'
 section IV-A of Semantic-DARTS for the search, section 3.2 of DARTS for the derived network.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from types import UnionType
@@ -29,8 +30,10 @@ def _fits(value: object, hint: Any) -> bool:
             and len(value) == len(choices)
             and all(map(_fits, value, choices))
         )
-    if hint in (int, float):  # a bool is no number, and an int is a float
-        return isinstance(value, int if hint is int else (int, float)) and type(value) is not bool
+    if hint is int:
+        return type(value) is int  # a bool is no number
+    if hint is float:
+        return isinstance(value, int | float) and type(value) is not bool and abs(value) < math.inf
     return isinstance(value, hint)
 
 
@@ -147,7 +150,8 @@ class SearchConfig(PhaseConfig):
     alpha_lr: float = 3e-4
     alpha_betas: tuple[float, float] = (0.5, 0.999)
     alpha_decay: float = 1e-3
-    alpha_start_epoch: int = 0  # alpha rests before: weights learn first, so skips do not win early
+    # Share of the epochs, from the first, in which alpha rests: weights learn before skips win.
+    alpha_rest: float = 0.0
     valid_images: int | None = None  # of the search half, for each epoch's accuracy; None: all
 
     def __post_init__(self) -> None:
@@ -166,8 +170,9 @@ class SearchConfig(PhaseConfig):
         _require(
             0 <= self.weight_momentum < 1, "weight_momentum", self.weight_momentum, "in [0, 1)"
         )
-        start = self.alpha_start_epoch
-        _require(0 <= start < self.epochs, "alpha_start_epoch", start, f"in [0, {self.epochs})")
+        betas = self.alpha_betas
+        _require(all(0 <= b < 1 for b in betas), "alpha_betas", betas, "two numbers in [0, 1)")
+        _require(0 <= self.alpha_rest < 1, "alpha_rest", self.alpha_rest, "in [0, 1)")
         images = self.valid_images
         _require(images is None or images >= 1, "valid_images", images, "at least 1")
 
@@ -183,7 +188,7 @@ class SearchConfig(PhaseConfig):
                 "epoch_images": 1600,
                 "valid_images": 512,
                 "alpha_lr": 6e-3,  # fewer steps for alpha, so longer ones
-                "alpha_start_epoch": 3,
+                "alpha_rest": 0.3,
             },
             "demo": {
                 "dataset": "shapes",
@@ -194,7 +199,7 @@ class SearchConfig(PhaseConfig):
                 "epoch_images": 384,
                 "valid_images": 256,
                 "alpha_lr": 2e-2,
-                "alpha_start_epoch": 1,
+                "alpha_rest": 0.34,
             },
         }
 

@@ -115,7 +115,7 @@ class Genotype:
         """Read the JSON form from text."""
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # RecursionError: nested too deep
             raise GenotypeError(f"{source}: not valid JSON ({error})") from None
         return cls.from_dict(data, source=source)
 
@@ -151,9 +151,9 @@ def load_genotype(name_or_file: str | Path) -> Genotype:
     if str(name_or_file) in published():
         return published()[str(name_or_file)].genotype
     path = Path(name_or_file)
-    if path.is_dir():
-        path = path / "genotype.json"
     try:
+        if path.is_dir():
+            path = path / "genotype.json"
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise GenotypeError(

@@ -5,6 +5,7 @@ on Ctrl-C, and measures. Because each step is seeded by its number, a run resume
 checkpoint repeats bit for bit what an uninterrupted one would have done.
 """
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -287,6 +288,11 @@ def _measure(phase: Phase, clock: Clock, position: Position, reporter: Reporter)
 
 def _finish_epoch(phase: Phase, position: Position) -> dict[str, Any]:
     means = {f"train_{name}": value for name, value in position.meters.means().items()}
+    if not all(map(math.isfinite, means.values())):
+        raise RunError(
+            f"the {phase.name} diverged in epoch {position.epoch + 1}: {means}. "
+            "Start again with a lower learning rate."
+        )
     seed_step(phase.seed, phase.name, position.epoch, "evaluate")
     evaluated = phase.end_epoch(position.epoch)
     return {"phase": phase.name, "epoch": position.epoch + 1, **means, **evaluated}

@@ -55,7 +55,7 @@ def write_atomic(path: Path, data: bytes) -> None:
                 os.fsync(file.fileno())
             temporary.chmod(0o644)
             temporary.replace(path)
-        except OSError:
+        except BaseException:  # Ctrl-C as well
             temporary.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
@@ -80,7 +80,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"{path} does not exist") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise RunError(f"{path}: expected a JSON object, got {type(value).__name__}")
@@ -199,12 +199,15 @@ class RunDir:
     def _records(self) -> list[dict[str, Any]]:
         if not self.metrics.exists():
             return []
-        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        complete = [line for line in lines if line.endswith("\n")]
         try:
-            return [json.loads(line) for line in complete]
-        except json.JSONDecodeError as error:
+            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+            records = [json.loads(line) for line in lines if line.endswith("\n")]
+        except (OSError, ValueError) as error:
             raise RunError(f"{self.metrics} is damaged: {error}") from error
+        for record in records:
+            if not isinstance(record, dict) or "phase" not in record:
+                raise RunError(f"{self.metrics} is damaged: {record!r} is no record of a phase")
+        return records
 
 
 def _unused(path: Path) -> Path:

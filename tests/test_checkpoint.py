@@ -94,7 +94,7 @@ def test_an_optimizer_goes_on_as_if_it_had_never_stopped(
     resumed = network().to(memory_format=torch.channels_last)
     load_module(resumed, under_prefix("module", tensors), path)
     resumed_optimizer = make(resumed.parameters())
-    load_optimizer_tensors(resumed_optimizer, under_prefix("optimizer", tensors))
+    load_optimizer_tensors(resumed_optimizer, under_prefix("optimizer", tensors), path)
     for seed in range(3, 6):
         step(straight, optimizer, seed)
         step(resumed, resumed_optimizer, seed)
@@ -110,7 +110,7 @@ def test_hyper_parameters_of_the_new_optimizer_stay() -> None:
     old, new = SGD([weight], lr=0.1, momentum=0.9), SGD([weight], lr=0.7, momentum=0.5)
     weight.grad = torch.ones(2)
     old.step()
-    load_optimizer_tensors(new, optimizer_tensors(old))
+    load_optimizer_tensors(new, optimizer_tensors(old), Path("here"))
     assert new.param_groups[0]["lr"] == 0.7
     assert new.param_groups[0]["momentum"] == 0.5
     assert torch.equal(new.state[weight]["momentum_buffer"], torch.ones(2))

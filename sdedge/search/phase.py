@@ -74,6 +74,12 @@ class SearchPhase(Phase):
             image_size=dataset.image_size,
             value_range=dataset.value_range,
         )
+        if strategy.second_order and task.harmonised:
+            raise ConfigError(
+                f"strategy {strategy.name} differentiates twice, and the {config.task} task holds "
+                "its harmonising factor constant, so that the result would be wrong by several "
+                "per cent; use strategy darts, or task classification or mim"
+            )
         self.bilevel = Bilevel(
             on_device(supernet, self.device),
             on_device(task, self.device),
@@ -103,8 +109,8 @@ class SearchPhase(Phase):
         self.preprocess = Preprocess(*normalisation, None, self.device)
 
     def relative_cost(self, epoch: int) -> float:
-        """The weight step, the dearer of the two, is all there is before alpha starts."""
-        return 1.0 if epoch >= self.config.alpha_start_epoch else 0.55
+        """While alpha rests there is only the weight step, the dearer of the two."""
+        return 0.55 if self._alpha_rests(epoch) else 1.0
 
     def begin_epoch(self, epoch: int) -> None:
         """Set the learning rate of the weights: a cosine, per epoch (DARTS, section A.1.2)."""
@@ -128,7 +134,7 @@ class SearchPhase(Phase):
         """One alpha step, then one weight step; a fresh mask for either batch."""
         task = self.bilevel.task
         train, search = (task.prepare(self.augment(images), labels) for images, labels in batch)
-        if epoch >= self.config.alpha_start_epoch:
+        if not self._alpha_rests(epoch):
             self.bilevel.alpha_step(train, search)
         return self.bilevel.weight_step(train).parts
 
@@ -152,6 +158,9 @@ class SearchPhase(Phase):
             "collapsed": genotype.collapsed,
             **{f"alpha_entropy_{name}": value for name, value in entropy.items()},
         }
+
+    def _alpha_rests(self, epoch: int) -> bool:
+        return epoch < int(self.config.alpha_rest * self.epochs)
 
     def genotype(self) -> Genotype:
         """The genotype that the present alphas derive to."""
@@ -185,5 +194,9 @@ class SearchPhase(Phase):
         with torch.no_grad():
             for name, alpha in bilevel.alphas.items():
                 alpha.copy_(alphas[name])
-        load_optimizer_tensors(bilevel.weight_optimizer, under_prefix("weight_optimizer", tensors))
-        load_optimizer_tensors(bilevel.alpha_optimizer, under_prefix("alpha_optimizer", tensors))
+        load_optimizer_tensors(
+            bilevel.weight_optimizer, under_prefix("weight_optimizer", tensors), path
+        )
+        load_optimizer_tensors(
+            bilevel.alpha_optimizer, under_prefix("alpha_optimizer", tensors), path
+        )

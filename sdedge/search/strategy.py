@@ -30,6 +30,9 @@ class Strategy:
     summary: str
     paper: str  # link
 
+    second_order: bool = False
+    """Whether alpha's gradient takes second derivatives of the task's loss."""
+
     initial_alphas: Callable[[torch.device], dict[str, Tensor]]
     """The architecture parameters at the start."""
 

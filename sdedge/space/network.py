@@ -155,8 +155,9 @@ class Network(nn.Module):
 def check_auxiliary_size(image_size: int, stem: Stem) -> None:
     """Raise ConfigError when the map at the auxiliary head is too small for its pooling."""
     reduction, smallest = (4, 8) if stem == "cifar" else (32, 7)
-    if image_size // reduction < smallest:
+    side = -(-image_size // reduction)  # every reduction rounds up
+    if side < smallest:
         raise ConfigError(
-            f"auxiliary: images of {image_size} px leave a map of {image_size // reduction} px at "
+            f"auxiliary: images of {image_size} px leave a map of {side} px at "
             f"the auxiliary head, which needs {smallest}; train with --no-auxiliary"
         )

@@ -60,6 +60,11 @@ class NetworkDescription:
             ) from error
         if description.stem not in get_args(Stem):
             raise RunError(f"{source}: unknown stem {description.stem!r}")
+        sizes = (description.channels, description.cells, len(description.classes))
+        if min(*sizes, description.image_size) < 1 or min(description.std) <= 0:
+            raise RunError(
+                f"{source}: the description of the network is damaged (a size or std is 0 or less)"
+            )
         return description
 
 

@@ -1,7 +1,12 @@
 """Exponential moving average of weights."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
+
+from sdedge.errors import RunError
 
 
 class Ema:
@@ -47,8 +52,10 @@ class Ema:
         }
 
     @torch.no_grad()
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `tensors` gave."""
+    def load(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        """Put back what `tensors` gave; RunError naming `path` when something is missing."""
+        if missing := {"updates", *self._names} - tensors.keys():
+            raise RunError(f"{path} lacks averaged weights: {', '.join(sorted(missing)[:3])}")
         self._updates = int(tensors["updates"])
         for name, shadow in zip(self._names, self._shadow, strict=True):
             shadow.copy_(tensors[name])

@@ -107,7 +107,7 @@ class TrainPhase(Phase):
         """One step of SGD on one augmented batch."""
         images, labels = batch
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, epoch + (step + 1) / self.steps)
+            group["lr"] = learning_rate(self.config, epoch + (step + 0.5) / self.steps)
         with self._autocast():
             logits, auxiliary = self.network.forward_with_auxiliary(self.augment(images))
             loss = training_loss(self.config, logits, auxiliary, labels)
@@ -163,9 +163,9 @@ class TrainPhase(Phase):
     def load_state(self, tensors: Mapping[str, Tensor], path: Path) -> None:
         """Put back what `state` gave."""
         load_module(self.network, under_prefix("network", tensors), path)
-        load_optimizer_tensors(self.optimizer, under_prefix("optimizer", tensors))
+        load_optimizer_tensors(self.optimizer, under_prefix("optimizer", tensors), path)
         if self.ema:
-            self.ema.load(under_prefix("ema", tensors))
+            self.ema.load(under_prefix("ema", tensors), path)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(

@@ -178,7 +178,7 @@ def test_alpha_rests_until_its_first_epoch(
 ) -> None:
     run = RunDir.create("s", tmp_path / "run")
     phase, records = searched(
-        tiny_dataset, run, reporter, alpha_start_epoch=1, task="classification"
+        tiny_dataset, run, reporter, alpha_rest=0.5, task="classification"
     )
     untouched = SearchPhase(config(task="classification"), tiny_dataset).end_epoch(0)
     for name in ("alpha_entropy_normal", "alpha_entropy_reduce"):

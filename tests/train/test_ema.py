@@ -1,5 +1,7 @@
 """The moving average, against its closed form."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -68,7 +70,7 @@ def test_a_restored_average_goes_on_where_it_was() -> None:
         set_weight(norm, float(value))
         ema.update()
     restored = Ema(norm, 0.9)
-    restored.load({name: tensor.clone() for name, tensor in ema.tensors().items()})
+    restored.load({name: t.clone() for name, t in ema.tensors().items()}, Path("here"))
     for each in (ema, restored):
         set_weight(norm, 10.0)
         each.update()

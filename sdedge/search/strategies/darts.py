@@ -103,5 +103,6 @@ DARTS_SECOND_ORDER = replace(
     DARTS,
     name="darts-2nd",
     summary="second order: alpha descends the search loss at the weights one step ahead",
+    second_order=True,
     alpha_gradient=second_order_gradient,
 )

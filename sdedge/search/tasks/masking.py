@@ -27,8 +27,7 @@ def check_mask(image_size: int, patch_size: int, ratio: float) -> None:
 def random_mask(images: int, patches: int, ratio: float, device: torch.device) -> Tensor:
     """(images, patches) of bool, true for a random share of each image's patches."""
     noise = torch.rand(images, patches, device=device)
-    rank = noise.argsort(dim=1).argsort(dim=1)
-    return rank >= patches - masked_patches(patches, ratio)
+    return noise.argsort(dim=1) >= patches - masked_patches(patches, ratio)
 
 
 def apply_mask(images: Tensor, mask: Tensor, patch_size: int, fill: float) -> Tensor:

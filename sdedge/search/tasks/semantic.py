@@ -63,6 +63,7 @@ class SemanticTask(Task):
         self.impl: Impl = config.impl
         self.hide = hide
         self.classify = classify
+        self.harmonised = classify and reconstruct
         self.decoder = Decoder(feature_channels, value_range) if reconstruct else None
         # Pure reconstruction sees the images as they are (the authors' code).
         self.augmentation = _CROP_AND_FLIP if classify else Augmentation()

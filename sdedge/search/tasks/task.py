@@ -29,6 +29,7 @@ class Task(nn.Module, ABC):
     """Input transform, heads and loss; its parameters train together with the supernet's."""
 
     augmentation: Augmentation
+    harmonised: bool  # whether a factor of the loss is held constant when it is differentiated
 
     @abstractmethod
     def prepare(self, images: Tensor, labels: Tensor) -> TaskBatch:
