@@ -405,3 +405,14 @@ def test_a_checkpoint_says_what_it_is(run: RunDir) -> None:
     go(Toy(), run)
     header = read_checkpoint(run.checkpoint("toy")).header
     assert (header["phase"], header["epoch"], header["step"]) == ("toy", EPOCHS, 0)
+
+
+def test_divergence_is_told_and_not_logged(run: RunDir) -> None:
+    class Diverging(Toy):
+        def step(self, epoch: int, step: int, batch: Tensor) -> Mapping[str, Tensor]:
+            super().step(epoch, step, batch)
+            return {"loss": torch.tensor(float("nan"))}
+
+    with pytest.raises(RunError, match="diverged in epoch 1"):
+        go(Diverging(), run)
+    assert run.read_metrics("toy") == []

@@ -157,13 +157,20 @@ def test_a_search_that_dies_anywhere_ends_as_one_that_did_not(
     assert timeless(run) == straight[1]
 
 
+def test_second_order_is_refused_where_a_factor_of_the_loss_is_held_constant(
+    tiny_dataset: Dataset,
+) -> None:
+    with pytest.raises(ConfigError, match="darts-2nd differentiates twice"):
+        SearchPhase(config(strategy="darts-2nd", task="semantic"), tiny_dataset)
+
+
 def test_a_second_order_search_resumes_to_the_bit(
     tiny_dataset: Dataset,
     reporter: Reporter,
     crash_and_resume: Callable[..., tuple[SearchPhase, RunDir]],
     tmp_path: Path,
 ) -> None:
-    settings = {"strategy": "darts-2nd", "epochs": 1}
+    settings = {"strategy": "darts-2nd", "task": "classification", "epochs": 1}
     run = RunDir.create("s", tmp_path / "straight")
     phase, records = searched(tiny_dataset, run, reporter, **settings)
     resumed, crashed = crash_and_resume(
@@ -177,9 +184,7 @@ def test_alpha_rests_until_its_first_epoch(
     tiny_dataset: Dataset, reporter: Reporter, tmp_path: Path
 ) -> None:
     run = RunDir.create("s", tmp_path / "run")
-    phase, records = searched(
-        tiny_dataset, run, reporter, alpha_rest=0.5, task="classification"
-    )
+    phase, records = searched(tiny_dataset, run, reporter, alpha_rest=0.5, task="classification")
     untouched = SearchPhase(config(task="classification"), tiny_dataset).end_epoch(0)
     for name in ("alpha_entropy_normal", "alpha_entropy_reduce"):
         assert records[0][name] == untouched[name] > records[1][name]
