@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from sdedge.cli import options
 from sdedge.cli.output import console, guarded, mebibytes, print_json, table
@@ -61,9 +62,9 @@ def start_bench(
     file, results = model, None
     if file is None:
         run = RunDir.open(path)
-        file, results = run.made_by(run.onnx, "sdedge export --onnx"), run.path / "bench.json"
-    with out.status("measuring"):
-        result = run_bench(file, batch=batch, threads=threads, shape=shape, profile=profile)
+        file, results = run.made_by(run.onnx, "export"), run.path / "bench.json"
+    out.print("[dim]measuring[/dim]")  # no spinner: it would take time from what is measured
+    result = run_bench(file, batch=batch, threads=threads, shape=shape, profile=profile)
     value = result.to_dict()
     if results is not None:
         write_json(results, value)
@@ -73,8 +74,9 @@ def start_bench(
 
 def _report(out: Console, result: "BenchResult") -> None:
     out.print(
-        f"[bold]{result.model}[/bold] on {result.cpu_model}, {result.threads} threads, "
-        f"batch {result.batch_size}, ONNX Runtime {result.onnxruntime_version}"
+        f"[bold]{escape(result.model)}[/bold] on {escape(result.cpu_model)}, "
+        f"{result.threads} threads, batch {result.batch_size}, "
+        f"ONNX Runtime {result.onnxruntime_version}"
     )
     rows = [
         ("latency p50", f"{result.latency_p50_ms:.3f} ms"),
@@ -90,7 +92,7 @@ def _report(out: Console, result: "BenchResult") -> None:
             f"{mebibytes(result.model_memory_bytes)} of it the model's",
         ),
     ]
-    out.print(table("", ("figure", "value"), rows))
+    out.print(table("", ("figure", "value"), rows), soft_wrap=False)
     if not result.settled:
         out.print(
             "[yellow]The figures did not settle within the time limit: other work is using this "
@@ -106,7 +108,8 @@ def _report(out: Console, result: "BenchResult") -> None:
                     (o.op_type, f"{o.calls_per_run:g}", f"{o.ms_per_run:.3f}", f"{o.share:.1%}")
                     for o in result.profile.operators
                 ),
-            )
+            ),
+            soft_wrap=False,
         )
 
 

@@ -31,9 +31,10 @@ def datasets(data_root: options.DataRoot = None, json_output: options.Json = Fal
                 )
                 for row in rows
             ),
-        )
+        ),
+        soft_wrap=False,
     )
     out.print(
         "Your own images: --dataset FOLDER, with train/ and test/ (or val/) of class folders,\n"
-        "or class folders alone, which are split by seed."
+        "or class folders alone, which are split by --set data_seed=N."
     )

@@ -1,6 +1,9 @@
 """sdedge demo"""
 
 import time
+from pathlib import Path
+
+from rich.markup import escape
 
 from sdedge.cli import options
 from sdedge.cli.bench import start_bench
@@ -15,23 +18,24 @@ def demo(
     data_root: options.DataRoot = None,
     seed: options.Seed = None,
     device: options.Device = None,
-    run: options.Run = None,
+    run: options.NewRun = None,
     json_output: options.Json = False,
 ) -> None:
     """Search, train, export and profile on the embedded data set, in about three minutes."""
-    from pathlib import Path
-
-    overrides = options.given(data_root=data_root, seed=seed, device=device)
+    given = {"data_root": data_root, "seed": seed, "device": device}
+    overrides = {name: value for name, value in given.items() if value is not None}
     out = console(json_output=json_output)
     started = time.monotonic()
     searched = start_search(out, "demo", overrides, run, resume=False)
     path = Path(searched["run"])
-    inherited = options.given(device=device)
-    trained = start_training(out, "demo", inherited, None, path, resume=False)
-    exported = start_export(out, path, None)
+    trained = start_training(out, "demo", overrides, None, path, resume=False)
+    exported = start_export(out, path)
     profiled = start_bench(out, path, None)
     seconds = time.monotonic() - started
-    out.print(f"[bold]The whole chain took {duration(seconds)}[/bold]; everything is in {path}")
+    out.print(
+        f"[bold]The whole chain took {duration(seconds)}[/bold]; "
+        f"everything is in {escape(str(path))}"
+    )
     if json_output:
         print_json(
             {

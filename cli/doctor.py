@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from sdedge.cli import options
 from sdedge.cli.output import console, guarded, print_json
@@ -23,5 +24,5 @@ def doctor(data_root: options.DataRoot = None, json_output: options.Json = False
     listed = Table("", "state", "detail")
     for finding in findings:
         style = _STYLES[finding.status]
-        listed.add_row(finding.subject, f"[{style}]{finding.status}[/{style}]", finding.detail)
-    console().print(listed)
+        listed.add_row(finding.subject, Text(finding.status, style=style), Text(finding.detail))
+    console().print(listed, soft_wrap=False)

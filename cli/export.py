@@ -5,10 +5,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from sdedge.cli import options
 from sdedge.cli.output import console, guarded, percent, print_json
+from sdedge.errors import ExportError
 
 
 @guarded
@@ -19,16 +21,19 @@ def export(
     normalize: Annotated[
         bool, typer.Option("--normalize", help="Put the normalisation inside the graph.")
     ] = False,
+    dataset: Annotated[
+        str | None, typer.Option(help="Where the test images are now; default: as in training.")
+    ] = None,
     data_root: options.DataRoot = None,
     limit: Annotated[
-        int | None, typer.Option(help="Check on this many test images (default: all).")
+        int | None, typer.Option(min=1, help="Check on this many test images (default: all).")
     ] = None,
     run: options.Run = None,
     json_output: options.Json = False,
 ) -> None:
     """Export the trained network of a run, and check the file on the test images."""
     out = console(json_output=json_output)
-    value = start_export(out, run, data_root, normalize=normalize, limit=limit)
+    value = start_export(out, run, dataset, data_root, normalize=normalize, limit=limit)
     if json_output:
         print_json(value)
 
@@ -36,7 +41,8 @@ def export(
 def start_export(
     out: Console,
     path: Path | None,
-    data_root: str | None,
+    dataset: str | None = None,
+    data_root: str | None = None,
     *,
     normalize: bool = False,
     limit: int | None = None,
@@ -51,9 +57,17 @@ def start_export(
     from sdedge.space.saved import load_network
 
     run = RunDir.open(path)
-    network, description = load_network(run.made_by(run.weights, "sdedge train"))
+    network, description = load_network(run.made_by(run.weights, "train"))
     config = TrainConfig.from_dict(run.settings("train"), source=str(run.config))
-    data = open_dataset(replace(config, data_root=data_root or config.data_root), out)
+    config = replace(
+        config, dataset=dataset or config.dataset, data_root=data_root or config.data_root
+    )
+    data = open_dataset(config, out)
+    if data.classes != description.classes:
+        raise ExportError(
+            f"{data.name} has the classes {', '.join(data.classes)}, but the network was trained "
+            f"on {', '.join(description.classes)}; give the set it was trained on with --dataset"
+        )
     with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
         task = bar.add_task("checking on test images", total=None)
         report = export_and_verify(
@@ -66,10 +80,12 @@ def start_export(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     write_json(run.path / "export.json", report.to_dict())
-    out.print(f"[bold]Exported[/bold] {run.onnx}", soft_wrap=True)
+    (run.path / "bench.json").unlink(missing_ok=True)  # the figures of an earlier export
+    out.print(f"[bold]Exported[/bold] {escape(str(run.onnx))}")
     out.print(
-        f"  {report.file_size_bytes:,} bytes, {report.size_ratio:.3f} of 4 bytes a parameter "
-        f"({report.parameters:,}); {sum(report.nodes.values())} nodes, opset {report.opset}"
+        f"  {report.file_size_bytes:,} bytes, {report.size_ratio:.3f} times its "
+        f"{report.parameters:,} weights of 4 bytes; {sum(report.nodes.values())} nodes, "
+        f"opset {report.opset}"
     )
     out.print(
         f"  accuracy on {report.images:,} test images: ONNX Runtime "

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
+from rich.markup import escape
 
 from sdedge.cli import options
 from sdedge.cli.output import cell_text, console, guarded, print_json, table
@@ -36,7 +37,7 @@ def show(
         print_json(genotype.to_dict())
         return
     out = console()
-    out.print(f"[bold]{name}[/bold]")
+    out.print(f"[bold]{escape(name)}[/bold]")
     out.print(f"  normal     {cell_text(genotype.normal)}")
     out.print(f"  reduction  {cell_text(genotype.reduce)}")
     out.print(
@@ -45,7 +46,7 @@ def show(
         + (" [yellow](collapsed)[/yellow]" if genotype.collapsed else "")
     )
     if draw is not None:
-        out.print(f"  drawn to {draw}", soft_wrap=True)
+        out.print(f"  drawn to {escape(str(draw))}")
 
 
 @app.command()
@@ -85,7 +86,7 @@ def count(
         print_json({"genotype": name, "params": counts.params, "macs": counts.macs})
         return
     console().print(
-        f"{name}: {counts.params:,} parameters, {counts.macs:,} multiply-accumulates "
+        f"{escape(name)}: {counts.params:,} parameters, {counts.macs:,} multiply-accumulates "
         f"({cells} cells, {channels} channels, {classes} classes, {image_size} px)"
     )
 
@@ -102,7 +103,8 @@ def list_published(json_output: options.Json = False) -> None:
     console().print(
         table(
             "published genotypes",
-            ("name", "normal cell", "source"),
-            ((e.name, cell_text(e.genotype.normal), e.source) for e in published().values()),
-        )
+            ("name", "read in"),
+            ((entry.name, entry.source) for entry in published().values()),
+        ),
+        soft_wrap=False,
     )

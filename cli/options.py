@@ -1,21 +1,27 @@
 """Options that several commands share."""
 
 import json
+from collections.abc import Collection
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from sdedge.config import PhaseConfig
 from sdedge.errors import ConfigError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+NewRun = Annotated[
+    Path | None, typer.Option("--run", help="Run directory; default: a new one below runs/.")
+]
 Run = Annotated[
-    Path | None, typer.Option("--run", help="Run directory; by default a new or the newest one.")
+    Path | None, typer.Option("--run", help="Run directory; default: the newest below runs/.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
 Dataset = Annotated[
     str | None,
-    typer.Option(help="cifar10, cifar100, shapes, or a folder of class folders."),
+    typer.Option(help="cifar10 (the default), cifar100, shapes, or a folder of class folders."),
 ]
 DataRoot = Annotated[
     str | None, typer.Option(help="Folder for downloads and decoded images (default: data).")
@@ -37,27 +43,31 @@ Settings = Annotated[
 ]
 
 
-def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
-    """NAME=VALUE pairs; the value is JSON, or else text. ConfigError when there is no '='."""
-    settings: dict[str, Any] = {}
+def overrides(
+    context: typer.Context, config: type[PhaseConfig], pairs: list[str] | None
+) -> dict[str, Any]:
+    """The settings of `config` that the command line gave, by options or by --set NAME=VALUE.
+
+    The values of --set are JSON, or else text. Raises ConfigError for a pair without '=', and for
+    a setting that is given twice.
+    """
+    names = {field.name for field in fields(config)}
+    values = {k: v for k, v in context.params.items() if k in names and v is not None}
     for pair in pairs or []:
         name, separator, text = pair.partition("=")
         if not separator:
             raise ConfigError(f"--set {pair!r} is not of the form NAME=VALUE")
+        if name in values:
+            raise ConfigError(f"{name} is given twice: {values[name]!r}, and --set {pair}")
         try:
-            settings[name] = json.loads(text)
+            values[name] = json.loads(text)
         except json.JSONDecodeError:
-            settings[name] = text
-    return settings
+            values[name] = text
+    return values
 
 
-def given(**options: Any) -> dict[str, Any]:
-    """The options that were used on the command line."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def refuse_with_resume(options: dict[str, Any]) -> None:
+def refuse_with_resume(given: Collection[str]) -> None:
     """A resumed run keeps its settings; ConfigError names those that came with --resume."""
-    if options:
-        names = ", ".join("--" + name.replace("_", "-") for name in options)
+    if given:
+        names = ", ".join("--" + name.replace("_", "-") for name in given)
         raise ConfigError(f"--resume goes on with the run's own settings; leave out {names}")

@@ -18,7 +18,7 @@ P = ParamSpec("P")
 
 def console(*, json_output: bool = False) -> Console:
     """Where text for people goes: stderr when stdout is for the one JSON object."""
-    return Console(stderr=json_output, highlight=False)
+    return Console(stderr=json_output, highlight=False, soft_wrap=True)
 
 
 def print_json(value: object) -> None:
@@ -32,7 +32,12 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) 
     listed = [list(row) for row in rows]
     for index, column in enumerate(columns):
         numeric = all(isinstance(row[index], int | float) for row in listed)
-        built.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        built.add_column(
+            column,
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=index == 0,
+        )
     for row in listed:
         built.add_row(*(Text(str(cell)) for cell in row))
     return built
@@ -46,7 +51,7 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except InterruptedRunError as stop:
-            _complain(f"{stop}\nGo on with --resume.", "yellow")
+            _complain(str(stop), "yellow")
             raise typer.Exit(130) from None
         except SdedgeError as error:
             _complain(f"Error: {error}", "red")
@@ -86,7 +91,10 @@ def mebibytes(count: float) -> str:
 
 
 def cell_text(edges: Iterable[Any]) -> str:
-    """The operations of a cell on one line, two to a node."""
+    """The operations of a cell on one line, two to a node, each with its source.
+
+    Sources are named as in the drawings: k-2 and k-1 are the two cells before, then nodes from 0.
+    """
     short = {
         "max_pool_3x3": "max3",
         "avg_pool_3x3": "avg3",
@@ -98,6 +106,9 @@ def cell_text(edges: Iterable[Any]) -> str:
         "dil_conv_5x5": "dil5",
         "conv_7x1_1x7": "7x1+1x7",
     }
-    names = [f"{short[operation]}({source})" for operation, source in edges]
+    names = [
+        f"{short[operation]}({source - 2 if source > 1 else f'k{source - 2}'})"
+        for operation, source in edges
+    ]
     pairs = zip(names[::2], names[1::2], strict=True)
     return "  ".join("+".join(pair) for pair in pairs)

@@ -1,47 +1,73 @@
 """What `search` and `train` share: presets, run directories, opening the data."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from sdedge.config import PhaseConfig
-from sdedge.data.catalog import Dataset, load_dataset
+from sdedge.data.catalog import DATASETS, Dataset, load_dataset
 from sdedge.device import select_device
 from sdedge.errors import RunError
-from sdedge.run import RunDir
+from sdedge.run import RunDir, refuse_foreign
+
+AUTO_NOTES = {
+    "paper": "chosen for the GPU",
+    "quick": "chosen for the CPU, where the paper's protocol takes days; --preset paper runs it",
+}
 
 
-def resolve_preset(preset: str, overrides: dict[str, Any], out: Console) -> str:
-    """`auto` as `paper` on a GPU and `quick` on a CPU, said aloud."""
+def resolve_preset(preset: str, overrides: Mapping[str, Any]) -> str:
+    """`auto` is `paper` on a GPU and `quick` on a CPU."""
     if preset != "auto":
         return preset
-    if select_device(overrides.get("device", "auto")).type == "cuda":
-        out.print("[dim]preset paper, chosen for the GPU[/dim]")
-        return "paper"
-    out.print(
-        "[dim]preset quick, chosen for the CPU, where the paper's protocol takes days "
-        "(--preset paper runs it all the same)[/dim]"
-    )
-    return "quick"
+    device = select_device(str(overrides.get("device", "auto")))
+    return "paper" if device.type == "cuda" else "quick"
 
 
-def new_run(path: Path | None, phase: str, name: str) -> RunDir:
-    """A new run directory, or `path` if it holds no such phase yet; else RunError."""
-    run = RunDir.create(Path(name).name, path)
-    if phase in run.phases():
-        another = f"--genotype {run.path}" if phase == "train" else "another --run"
+def preset_text(asked: str, preset: str) -> str:
+    """The preset, and why it was taken where the user left that open."""
+    return f"preset {preset}" + (f" ({AUTO_NOTES[preset]})" if asked == "auto" else "")
+
+
+def with_absolute_paths(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A run is gone on with from any folder, so it keeps folders by their absolute paths."""
+    fixed = {"data_root": "data", **overrides}
+    fixed["data_root"] = str(Path(fixed["data_root"]).expanduser().absolute())
+    dataset = fixed.get("dataset")
+    if isinstance(dataset, str) and dataset not in DATASETS and Path(dataset).expanduser().is_dir():
+        fixed["dataset"] = str(Path(dataset).expanduser().absolute())
+    return fixed
+
+
+def refuse_taken(path: Path | None, phase: str, *, beside: tuple[str, ...] = ()) -> None:
+    """RunError when `path` holds a run that a new `phase` would change.
+
+    `beside` names the phases that the new one goes on from.
+    """
+    if path is None:
+        return
+    refuse_foreign(path)
+    held = RunDir(path).phases()
+    if phase in held:
         raise RunError(
-            f"{run.path} holds a {phase} already: --resume goes on with it, {another} starts anew"
+            f"{path} holds a {phase} already; go on with it: sdedge {phase} --resume --run {path}"
+            + (f"; or start anew: sdedge train --genotype {path}" if phase == "train" else "")
         )
-    return run
+    if others := sorted(held.keys() - set(beside)):
+        raise RunError(
+            f"{path} holds a {others[0]}, whose cell a new {phase} would replace; "
+            "choose another folder with --run"
+        )
 
 
 def open_dataset(config: PhaseConfig, out: Console) -> Dataset:
     """The data set that `config` names, with a progress bar while it is decoded."""
     with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
-        task = bar.add_task("decoding images", total=None)
+        task = bar.add_task("opening images", total=None)
         dataset = load_dataset(
             config.dataset,
             Path(config.data_root),
@@ -50,9 +76,9 @@ def open_dataset(config: PhaseConfig, out: Console) -> Dataset:
             lambda done, total: bar.update(task, completed=done, total=total),
         )
     for note in dataset.notes:
-        out.print(f"[yellow]{note}[/yellow]")
+        out.print(f"[yellow]{escape(note)}[/yellow]")
     out.print(
-        f"[dim]{dataset.name}: {len(dataset.train.labels):,} training and "
+        f"[dim]{escape(dataset.name)}: {len(dataset.train.labels):,} training and "
         f"{len(dataset.test.labels):,} test images of {dataset.image_size} px, "
         f"{len(dataset.classes)} classes[/dim]"
     )

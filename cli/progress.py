@@ -89,7 +89,7 @@ class ConsoleReporter:
                 line.append(f"{label} {percent(record[key])}")
         if "genotype" in record:
             line.append(f"skips {record['skip_count']}")
-            line.append(f"entropy {record['alpha_entropy_normal']:.4f}")
+            line.append(f"entropy {record['alpha_entropy_normal']:.3f}")
         line.append(duration(record["elapsed_s"]))
         self._console.print("  ".join(line))
         if "genotype" in record:

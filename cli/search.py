@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from sdedge.cli import options
 from sdedge.cli.output import cell_text, console, duration, guarded, percent, print_json
+from sdedge.config import SearchConfig
 
 if TYPE_CHECKING:
-    from sdedge.config import SearchConfig
     from sdedge.search.runner import SearchResult
 
 
 @guarded
 def search(
+    context: typer.Context,
     dataset: options.Dataset = None,
     preset: Annotated[
         str, typer.Option(help="paper, quick, demo; auto is paper on a GPU, quick on a CPU.")
@@ -47,32 +49,12 @@ def search(
     device: options.Device = None,
     checkpoint_seconds: options.CheckpointSeconds = None,
     settings: options.Settings = None,
-    run: options.Run = None,
+    run: options.NewRun = None,
     resume: options.Resume = False,
     json_output: options.Json = False,
 ) -> None:
     """Search a cell: DARTS guided by masked image modelling (Semantic-DARTS)."""
-    overrides = options.given(
-        dataset=dataset,
-        task=task,
-        strategy=strategy,
-        channels=channels,
-        cells=cells,
-        epochs=epochs,
-        batch_size=batch_size,
-        epoch_images=epoch_images,
-        valid_images=valid_images,
-        image_size=image_size,
-        patch_size=patch_size,
-        mask_ratio=mask_ratio,
-        mask_fill=mask_fill,
-        impl=impl,
-        data_root=data_root,
-        seed=seed,
-        device=device,
-        checkpoint_seconds=checkpoint_seconds,
-        **options.parse_settings(settings),
-    )
+    overrides = options.overrides(context, SearchConfig, settings)
     out = console(json_output=json_output)
     value = start_search(out, preset, overrides, run, resume=resume)
     if json_output:
@@ -84,31 +66,42 @@ def start_search(
 ) -> dict[str, Any]:
     """Run a search, tell about it on `out`, and give its JSON summary."""
     from sdedge.analysis.cell import draw_genotype
-    from sdedge.cli.phases import new_run, open_dataset, resolve_preset
+    from sdedge.cli.phases import (
+        open_dataset,
+        preset_text,
+        refuse_taken,
+        resolve_preset,
+        with_absolute_paths,
+    )
     from sdedge.cli.progress import ConsoleReporter
-    from sdedge.config import SearchConfig
     from sdedge.run import RunDir
-    from sdedge.search.phase import SearchPhase
+    from sdedge.search.phase import SearchPhase, check_search
     from sdedge.search.runner import run_search
 
     if resume:
         options.refuse_with_resume(overrides)
         run = RunDir.open(path)
         config = SearchConfig.from_dict(run.settings("search"), source=str(run.config))
+        started = "resumed"
         data = open_dataset(config, out)
         phase = SearchPhase(config, data)
     else:
-        preset = resolve_preset(preset, overrides, out)
-        config = SearchConfig.from_preset(preset, overrides)
+        chosen = resolve_preset(preset, overrides)
+        config = SearchConfig.from_preset(chosen, with_absolute_paths(overrides))
+        check_search(config)
+        refuse_taken(path, "search")
+        started = preset_text(preset, chosen)
         data = open_dataset(config, out)
         phase = SearchPhase(config, data)
-        run = new_run(path, "search", data.name)
-    _announce(out, config, run.path)
+        run = RunDir.create(data.name, path)
+    _announce(out, config, data.name, started, run.path)
     with ConsoleReporter(out) as reporter:
         result = run_search(phase, run, reporter, resume=resume)
     for suffix in ("svg", "png"):
         draw_genotype(
-            result.genotype, run.path / f"cell.{suffix}", title=f"{data.name}, {config.task}"
+            result.genotype,
+            run.path / f"cell.{suffix}",
+            title=f"{config.task} search on {data.name}",
         )
     _report(out, result, run.path)
     return {
@@ -122,18 +115,19 @@ def start_search(
     }
 
 
-def _announce(out: Console, config: "SearchConfig", path: Path) -> None:
+def _announce(out: Console, config: SearchConfig, name: str, started: str, path: Path) -> None:
     mask = (
         f", patches of {config.patch_size} px, {config.mask_ratio:.0%} hidden"
         if config.task in ("semantic", "mim", "masked-classification")
         else ""
     )
+    out.print(f"[bold]Search[/bold] on {escape(name)}, {started}")
     out.print(
-        f"[bold]Search[/bold] on {config.dataset}: task {config.task}{mask}; strategy "
-        f"{config.strategy}; {config.cells} cells of {config.channels} channels, "
-        f"{config.epochs} epochs, batch {config.batch_size}, seed {config.seed}"
+        f"  task {config.task}{mask}; strategy {config.strategy}; {config.cells} cells of "
+        f"{config.channels} channels; {config.epochs} epochs, batch {config.batch_size}, "
+        f"seed {config.seed}"
     )
-    out.print(f"[dim]run directory {path}[/dim]", soft_wrap=True)
+    out.print(f"[dim]  run directory {escape(str(path))}[/dim]")
 
 
 def _report(out: Console, result: "SearchResult", path: Path) -> None:
@@ -143,8 +137,8 @@ def _report(out: Console, result: "SearchResult", path: Path) -> None:
     out.print(f"  reduction  {cell_text(genotype.reduce)}")
     if "valid_accuracy" in last:
         out.print(
-            f"  supernet accuracy on the search half {percent(last['valid_accuracy'])}, "
-            f"best in epoch {result.best_epoch}; the cell is the last epoch's"
+            f"  supernet accuracy on the search half {percent(last['valid_accuracy'])} (best in "
+            f"epoch {result.best_epoch}; the cell is the last epoch's)"
         )
     if genotype.collapsed:
         out.print(
@@ -153,4 +147,4 @@ def _report(out: Console, result: "SearchResult", path: Path) -> None:
             "learn nothing. A network of it will be weak. Search longer, with another seed, or "
             "take a published cell (sdedge genotype list).[/yellow]"
         )
-    out.print(f"  {path}/genotype.json, cell.svg, cell.png", soft_wrap=True)
+    out.print(f"  {escape(str(path))}/genotype.json, cell.svg, cell.png")

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from sdedge.cli import options
 from sdedge.cli.output import console, duration, guarded, percent, print_json
+from sdedge.config import TrainConfig
 
 if TYPE_CHECKING:
-    from sdedge.config import TrainConfig
     from sdedge.genotype import Genotype
 
 # What a training takes over from the search in the same run directory.
@@ -19,6 +20,7 @@ _INHERITED = ("dataset", "data_root", "data_seed", "image_size", "seed")
 
 @guarded
 def train(
+    context: typer.Context,
     genotype: Annotated[
         str | None,
         typer.Option(help="Published name, JSON file or run directory; default: the run's own."),
@@ -54,28 +56,7 @@ def train(
     json_output: options.Json = False,
 ) -> None:
     """Train the network that a genotype makes."""
-    overrides = options.given(
-        dataset=dataset,
-        channels=channels,
-        cells=cells,
-        epochs=epochs,
-        batch_size=batch_size,
-        epoch_images=epoch_images,
-        image_size=image_size,
-        stem=stem,
-        lr=lr,
-        drop_path=drop_path,
-        cutout=cutout,
-        auxiliary=auxiliary,
-        label_smoothing=label_smoothing,
-        ema_decay=ema_decay,
-        precision=precision,
-        data_root=data_root,
-        seed=seed,
-        device=device,
-        checkpoint_seconds=checkpoint_seconds,
-        **options.parse_settings(settings),
-    )
+    overrides = options.overrides(context, TrainConfig, settings)
     out = console(json_output=json_output)
     value = start_training(out, preset, overrides, genotype, run, resume=resume)
     if json_output:
@@ -92,28 +73,31 @@ def start_training(
     resume: bool,
 ) -> dict[str, Any]:
     """Run a training, tell about it on `out`, and give its JSON summary."""
-    from sdedge.cli.phases import new_run, open_dataset
+    from sdedge.cli.phases import open_dataset
     from sdedge.cli.progress import ConsoleReporter
-    from sdedge.config import TrainConfig
     from sdedge.genotype import load_genotype
     from sdedge.run import RunDir
     from sdedge.train.phase import TrainPhase
     from sdedge.train.runner import run_training
 
     if resume:
-        options.refuse_with_resume(options.given(**overrides, genotype=name))
+        options.refuse_with_resume([*overrides, *(["genotype"] if name else [])])
         run = RunDir.open(path)
         config = TrainConfig.from_dict(run.settings("train"), source=str(run.config))
-        phase = TrainPhase(config, load_genotype(run.genotype), open_dataset(config, out))
+        started = "resumed"
+        data = open_dataset(config, out)
+        phase = TrainPhase(config, load_genotype(run.genotype), data)
     else:
-        config, genotype, path = _prepare(out, preset, overrides, name, path)
-        phase = TrainPhase(config, genotype, open_dataset(config, out))
-        run = new_run(path, "train", config.dataset)
+        config, genotype, path, started = _prepare(preset, overrides, name, path)
+        data = open_dataset(config, out)
+        phase = TrainPhase(config, genotype, data)
+        run = RunDir.create(data.name, path)
+    out.print(f"[bold]Train[/bold] on {escape(data.name)}, {started}")
     out.print(
-        f"[bold]Train[/bold] on {config.dataset}: {config.cells} cells of {config.channels} "
-        f"channels, {config.epochs} epochs, batch {config.batch_size}, seed {config.seed}"
+        f"  {config.cells} cells of {config.channels} channels; {config.epochs} epochs, "
+        f"batch {config.batch_size}, seed {config.seed}"
     )
-    out.print(f"[dim]run directory {run.path}[/dim]", soft_wrap=True)
+    out.print(f"[dim]  run directory {escape(str(run.path))}[/dim]")
     with ConsoleReporter(out) as reporter:
         result = run_training(phase, run, reporter, resume=resume)
     out.print(
@@ -121,7 +105,7 @@ def start_training(
         f"{percent(result.test_accuracy)}, {result.counts.params:,} parameters, "
         f"{result.counts.macs / 1e6:,.1f} M multiply-accumulates an image"
     )
-    out.print(f"  {run.weights}", soft_wrap=True)
+    out.print(f"  {escape(str(run.weights))}")
     return {
         "run": str(run.path),
         "test_accuracy": result.test_accuracy,
@@ -133,25 +117,33 @@ def start_training(
 
 
 def _prepare(
-    out: Console, preset: str, overrides: dict[str, Any], name: str | None, path: Path | None
-) -> "tuple[TrainConfig, Genotype, Path | None]":
-    """With a genotype named, a run of its own; else the run that a search made.
+    preset: str, overrides: dict[str, Any], name: str | None, path: Path | None
+) -> "tuple[TrainConfig, Genotype, Path | None, str]":
+    """Settings, genotype, run directory (None: a new one) and a word on the preset.
 
-    The data are those of the search that found the genotype, where that is known.
+    With a genotype named, the run is one of its own; else it is the one that a search made. The
+    data are those of the search that found the genotype, where that is known.
     """
-    from sdedge.cli.phases import resolve_preset
-    from sdedge.config import TrainConfig
+    from sdedge.cli.phases import preset_text, refuse_taken, resolve_preset, with_absolute_paths
     from sdedge.genotype import load_genotype
     from sdedge.run import RunDir
+    from sdedge.train.phase import check_training
 
-    preset = resolve_preset(preset, overrides, out)
     if name is None:
         origin = RunDir.open(path)
         path = origin.path
-        genotype = load_genotype(origin.made_by(origin.genotype, "sdedge search --resume"))
+        genotype = load_genotype(origin.made_by(origin.genotype, "search"))
+        refuse_taken(path, "train", beside=("search",))
     else:
         origin = RunDir(Path(name))
         genotype = load_genotype(name)
+        refuse_taken(path, "train")
+    chosen = resolve_preset(preset, overrides)
     searched = origin.phases().get("search", {})
-    inherited = {key: searched.get(key) for key in _INHERITED}
-    return TrainConfig.from_preset(preset, {**inherited, **overrides}), genotype, path
+    inherited = {k: searched[k] for k in _INHERITED if searched.get(k) is not None}
+    own = TrainConfig.presets().get(chosen, {})
+    if "image_size" in own:  # a recipe for a size of its own
+        inherited.pop("image_size", None)
+    config = TrainConfig.from_preset(chosen, with_absolute_paths({**inherited, **overrides}))
+    check_training(config)
+    return config, genotype, path, preset_text(preset, chosen)

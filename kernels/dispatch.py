@@ -5,8 +5,11 @@ a kernel that fails to compile or launch is an error, not a reason to take anoth
 """
 
 import os
+import sysconfig
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
 from typing import Literal, get_args
 
 import torch
@@ -43,12 +46,24 @@ def _interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
+@cache
+def toolchain_gap() -> str:
+    """What triton lacks on this machine to launch a kernel; empty if nothing."""
+    if not (os.environ.get("CC") or which("gcc") or which("clang")):
+        return "there is no C compiler (install gcc)"
+    if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
+        return "the headers of Python are missing (install python3-dev)"
+    return ""
+
+
 def _obstacle(device: torch.device, dtype: torch.dtype) -> str:
     """Why the Triton kernels cannot run on such tensors; empty if they can."""
     if not _triton_installed():
         return "triton is not installed (it has wheels for Linux only)"
     if dtype not in _DTYPES:
         return f"{dtype} is not one of {', '.join(map(str, _DTYPES))}"
+    if device.type == "cuda" and (gap := toolchain_gap()):
+        return f"triton builds its launcher when it first runs, and {gap}"
     if device.type != "cuda" and not _interpreted():
         return (
             f"the tensors are on {device}; move them to a CUDA device, or start Python with "

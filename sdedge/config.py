@@ -40,7 +40,10 @@ def _fits(value: object, hint: Any) -> bool:
 def _describe(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return f"one of {', '.join(get_args(hint))}"
-    return f"of type {getattr(hint, '__name__', hint)}"
+    if get_origin(hint) is tuple:
+        return f"{len(get_args(hint))} numbers, such as [0.5, 0.999]"
+    names = [getattr(choice, "__name__", "null") for choice in get_args(hint) or (hint,)]
+    return " or ".join({"NoneType": "null", "str": "text"}.get(name, name) for name in names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +100,11 @@ class PhaseConfig:
 
     @classmethod
     def from_preset(cls, preset: str, overrides: Mapping[str, Any]) -> Self:
-        """The preset with every override that is not None; ConfigError for an unknown preset."""
+        """The preset with some settings overridden; ConfigError for what is unknown."""
         presets: dict[str, dict[str, Any]] = cls.presets()
         if preset not in presets:
             raise ConfigError(f"unknown preset {preset!r}; there is: auto, {', '.join(presets)}")
-        given = {name: value for name, value in overrides.items() if value is not None}
-        return cls._from_values({**presets[preset], **given})
+        return cls._from_values({**presets[preset], **overrides})
 
     @classmethod
     def _from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -215,6 +217,8 @@ class TrainConfig(PhaseConfig):
     batch_size: int = 96
     lr: float = 0.025
     lr_min: float = 0.0
+    # Cosine, step by step; linear, epoch by epoch, with five last epochs at a fifth of the slope.
+    schedule: Literal["cosine", "linear"] = "cosine"
     warmup_epochs: float = 0.0
     momentum: float = 0.9
     weight_decay: float = 3e-4
@@ -238,6 +242,8 @@ class TrainConfig(PhaseConfig):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("momentum", "label_smoothing", "drop_path", "ema_decay"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+        linear = self.schedule == "linear"
+        _require(not linear or self.epochs > 5, "epochs", self.epochs, "over 5 (linear schedule)")
         warmup = self.warmup_epochs
         _require(0 <= warmup < self.epochs, "warmup_epochs", warmup, f"in [0, {self.epochs})")
 
@@ -287,6 +293,7 @@ class TrainConfig(PhaseConfig):
                 "epochs": 250,
                 "batch_size": 1024,
                 "lr": 0.5,
+                "schedule": "linear",
                 "warmup_epochs": 5.0,
                 "weight_decay": 3e-5,
                 "label_smoothing": 0.1,

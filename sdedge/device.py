@@ -1,14 +1,17 @@
 """Where the work runs, and where its random numbers come from."""
 
 import hashlib
+import os
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 from torch import nn
 
-from sdedge.errors import ConfigError
+from sdedge.errors import ConfigError, RunError
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -38,6 +41,10 @@ def make_deterministic() -> None:
     """Choose kernels whose results repeat bit for bit: a resumed run must equal a straight one."""
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Every output is written, so filling it first would only cost time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def on_device(module: M, device: torch.device) -> M:
@@ -59,6 +66,17 @@ def seed_step(seed: int, *path: object) -> None:
     A run that resumes at any step so draws what an uninterrupted one would have drawn.
     """
     torch.manual_seed(derived_seed(seed, *path))
+
+
+@contextmanager
+def explain_out_of_memory(device: torch.device) -> Iterator[None]:
+    """Turn a GPU's lack of memory into a RunError that says what to make smaller."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            f"{device} ran out of memory; use a smaller --batch-size, --channels or --image-size"
+        ) from error
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from sdedge import __version__
+from sdedge.kernels import dispatch
 
 _PACKAGES = ("torch", "torchvision", "triton", "numpy", "onnx", "onnxruntime", "safetensors")
 
@@ -87,6 +88,8 @@ def _triton() -> Finding:
             f"triton {version} needs a CUDA device; here the torch reference runs, and the tests "
             "run the kernels in triton's interpreter",
         )
+    if gap := dispatch.toolchain_gap():
+        return Finding("fused kernels", "limited", f"triton {version}, but {gap}")
     return Finding("fused kernels", "ok", f"triton {version}")
 
 
@@ -106,6 +109,8 @@ def _disk(folder: Path) -> Finding:
     detail = f"{free:.1f} GB free at {existing}"
     if not writable:
         return Finding("data folder", "missing", f"{existing} is read-only; choose --data-root")
+    if existing != folder.absolute():
+        detail += f"; {folder} will be made"
     return Finding("data folder", "ok" if free > 2 else "limited", detail)
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sdedge.checkpoint import read_checkpoint, under_prefix, with_prefix, write_checkpoint
-from sdedge.device import peak_memory_bytes, seed_step
+from sdedge.device import explain_out_of_memory, peak_memory_bytes, seed_step
 from sdedge.errors import InterruptedRunError, RunError
 from sdedge.interrupt import stop_on_signal
 from sdedge.run import RunDir
@@ -63,6 +63,8 @@ class Phase(ABC):
     steps: int  # of one epoch
     seed: int
     device: torch.device
+    evaluation_cost: float = 0.0  # of an epoch's end, in usual steps; for estimates only
+    data_fingerprint: str = ""  # changes with the images, so that a resume cannot mix two sets
 
     def relative_cost(self, epoch: int) -> float:
         """Cost of a step of this epoch, in units of a usual step; for estimates only."""
@@ -143,7 +145,7 @@ class Clock:
         self._measured_steps = 0
         self._measured_cost = 0.0
         self._step_seconds = 0.0
-        self._evaluation_seconds = 0.0
+        self._evaluation_seconds: float | None = None
         self._last = time.monotonic()
 
     def start(self) -> None:
@@ -186,7 +188,10 @@ class Clock:
         cost = self._phase.steps * sum(map(self._phase.relative_cost, left))
         if left:
             cost -= step * self._phase.relative_cost(epoch)
-        return cost * self.step_seconds + len(left) * self._evaluation_seconds
+        evaluation = self._evaluation_seconds
+        if evaluation is None:
+            evaluation = self._phase.evaluation_cost * self.step_seconds
+        return cost * self.step_seconds + len(left) * evaluation
 
 
 @dataclass
@@ -214,6 +219,7 @@ def run_phase(
         run.checkpoint(phase.name).unlink(missing_ok=True)  # an earlier run's
         position = Position()
     run.rewind_metrics(phase.name, position.records)
+    run.remove_leftovers()
     clock = Clock(phase)
     started = time.monotonic() - position.elapsed_seconds
     saved = time.monotonic()
@@ -224,7 +230,7 @@ def run_phase(
         _save(phase, run, position)
         saved = time.monotonic()
 
-    with stop_on_signal(reporter.stopping) as stop:
+    with stop_on_signal(reporter.stopping) as stop, explain_out_of_memory(phase.device):
         while position.epoch < phase.epochs:
             phase.begin_epoch(position.epoch)
             clock.start()
@@ -237,9 +243,7 @@ def run_phase(
                     save()
                     clock.start()
                 if stop.is_set():
-                    raise InterruptedRunError(
-                        f"stopped in epoch {position.epoch + 1}; saved in {run.path}"
-                    )
+                    raise _interrupted(phase, run)
             clock.start()
             record = _finish_epoch(phase, position)
             record["elapsed_s"] = round(time.monotonic() - started, 3)
@@ -250,10 +254,14 @@ def run_phase(
             save()
             reporter.epoch_ended(record)
             if stop.is_set() and position.epoch < phase.epochs:
-                raise InterruptedRunError(
-                    f"stopped after epoch {position.epoch}; saved in {run.path}"
-                )
+                raise _interrupted(phase, run)
     return position.elapsed_seconds
+
+
+def _interrupted(phase: Phase, run: RunDir) -> InterruptedRunError:
+    return InterruptedRunError(
+        f"stopped and saved; go on with: sdedge {phase.name} --resume --run {run.path}"
+    )
 
 
 def _measure(phase: Phase, clock: Clock, position: Position, reporter: Reporter) -> None:
@@ -309,6 +317,7 @@ def _save(phase: Phase, run: RunDir, position: Position) -> None:
         "step": position.step,
         "elapsed_seconds": position.elapsed_seconds,
         "records": position.records,
+        "data": phase.data_fingerprint,
     }
     write_checkpoint(run.checkpoint(phase.name), tensors, header)
 
@@ -328,5 +337,15 @@ def _restore(phase: Phase, run: RunDir) -> Position:
         position.meters.load(under_prefix("meters", checkpoint.tensors), phase.device)
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path} is not a checkpoint of a {phase.name}: {error}") from error
+    if checkpoint.header.get("data") != phase.data_fingerprint:
+        raise RunError(
+            f"{path} was made with other images than the data set holds now; "
+            "put them back, or start a new run"
+        )
+    if len(run.read_metrics(phase.name)) < position.records:
+        raise RunError(
+            f"{run.metrics} has fewer than the {position.records} epochs of {path.name}; "
+            "it was changed or removed, so this run cannot go on"
+        )
     phase.load_state(under_prefix("state", checkpoint.tensors), path)
     return position

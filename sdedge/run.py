@@ -12,6 +12,7 @@
 Every write is atomic: a temporary file in the same folder, fsync, rename. No torch here.
 """
 
+import errno
 import json
 import os
 import tempfile
@@ -25,6 +26,8 @@ from typing import Any
 from sdedge.errors import RunError
 
 RUNS_ROOT = Path("runs")
+# The first files of a run: a folder with one of them is a run, or was going to be.
+_OWN = {"config.json", "environment.json", "genotype.json"}
 
 
 @contextmanager
@@ -33,9 +36,10 @@ def explain_write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        advice = "Free some space, or choose" if error.errno == errno.ENOSPC else "Choose"
         raise RunError(
             f"cannot write {path}: {error.strerror or error}. "
-            "Free some space or choose another folder with --run; what was there is unchanged."
+            f"{advice} another folder with --run; what was there is unchanged."
         ) from error
 
 
@@ -58,11 +62,12 @@ def write_atomic(path: Path, data: bytes) -> None:
         except BaseException:  # Ctrl-C as well
             temporary.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -95,9 +100,14 @@ class RunDir:
 
     @classmethod
     def create(cls, name: str, path: Path | None = None, root: Path = RUNS_ROOT) -> "RunDir":
-        """Make a run directory: `path` if given, else a new dated one below `root`."""
+        """Make a run directory: `path` if given, else a new dated one below `root`.
+
+        Raises RunError when `path` cannot be made, or holds files but no run.
+        """
         if path is None:
             path = _unused(root / f"{datetime.now():%Y%m%d-%H%M%S}-{name}")
+        else:
+            refuse_foreign(path)
         with explain_write_errors(path):
             path.mkdir(parents=True, exist_ok=True)
         return cls(path)
@@ -142,10 +152,13 @@ class RunDir:
         """The exported network."""
         return self.path / "model.onnx"
 
-    def made_by(self, file: Path, command: str) -> Path:
-        """`file`, which `command` makes; RunError when it has not yet."""
+    def made_by(self, file: Path, phase: str) -> Path:
+        """`file`, which a phase makes; RunError when it has not yet."""
         if not file.exists():
-            raise RunError(f"{file} is not there yet; make it with `{command} --run {self.path}`")
+            resume = " --resume" if phase in self.phases() else ""
+            raise RunError(
+                f"{file} is not there yet; make it with `sdedge {phase}{resume} --run {self.path}`"
+            )
         return file
 
     def checkpoint(self, phase: str) -> Path:
@@ -161,7 +174,8 @@ class RunDir:
         phases = self.phases()
         if not isinstance(phases.get(phase), dict):
             raise RunError(
-                f"{self.path} holds no {phase}; it has: {', '.join(phases) or 'nothing yet'}"
+                f"{self.path} holds no {phase} yet (it has: {', '.join(phases) or 'nothing'}); "
+                f"start one with `sdedge {phase}`"
             )
         return dict(phases[phase])
 
@@ -184,6 +198,11 @@ class RunDir:
     def read_metrics(self, phase: str) -> list[dict[str, Any]]:
         """The records of `phase`, oldest first; a last line cut short by a crash is left out."""
         return [record for record in self._records() if record["phase"] == phase]
+
+    def remove_leftovers(self) -> None:
+        """Delete half-written checkpoints that a killed process left behind."""
+        for file in self.path.glob(".*.safetensors.*"):
+            file.unlink(missing_ok=True)
 
     def rewind_metrics(self, phase: str, keep: int) -> None:
         """Drop all but the first `keep` records of `phase`: the work after them is done again."""
@@ -208,6 +227,12 @@ class RunDir:
             if not isinstance(record, dict) or "phase" not in record:
                 raise RunError(f"{self.metrics} is damaged: {record!r} is no record of a phase")
         return records
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raise RunError for a folder that holds files, but nothing of a run."""
+    if path.is_dir() and os.listdir(path) and not _OWN & set(os.listdir(path)):
+        raise RunError(f"{path} holds other files; choose a new or an empty folder with --run")
 
 
 def _unused(path: Path) -> Path:

@@ -203,10 +203,11 @@ def test_the_defaults_are_the_published_protocols() -> None:
         assert {field: getattr(config, field) for field in values} == values
 
 
-def test_an_override_replaces_the_preset_and_none_does_not() -> None:
-    config = TrainConfig.from_preset("quick", {"epochs": 3, "channels": None})
+def test_an_override_replaces_the_preset() -> None:
+    config = SearchConfig.from_preset("quick", {"epochs": 3, "epoch_images": None})
     assert config.epochs == 3
-    assert config.channels == TrainConfig.presets()["quick"]["channels"]
+    assert config.epoch_images is None
+    assert config.channels == SearchConfig.presets()["quick"]["channels"]
 
 
 @pytest.mark.parametrize("kind", BOTH)

@@ -218,7 +218,7 @@ def test_ctrl_c_stops_after_the_step_with_a_checkpoint(
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(InterruptedRunError) as caught:
         run_phase(stopped, run, recorder, resume=False, checkpoint_seconds=NEVER)
-    assert f"epoch {at[0] + 1}; saved in {run.path}" in str(caught.value)
+    assert f"sdedge toy --resume --run {run.path}" in str(caught.value)
     assert recorder.stops == 1
     assert signal.getsignal(signal.SIGINT) is handler
     assert stopped.done == [step for step in straight[0].done if step <= at]

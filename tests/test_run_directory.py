@@ -175,10 +175,10 @@ def test_a_phase_is_recorded_beside_the_others(run: RunDir) -> None:
 
 
 def test_settings_of_a_phase_that_never_ran_say_what_did(run: RunDir) -> None:
-    with pytest.raises(RunError, match="holds no train; it has: nothing yet"):
+    with pytest.raises(RunError, match=r"holds no train yet \(it has: nothing\)"):
         run.settings("train")
     run.record_phase("search", {}, {})
-    with pytest.raises(RunError, match="holds no train; it has: search"):
+    with pytest.raises(RunError, match=r"\(it has: search\); start one with `sdedge train`"):
         run.settings("train")
 
 
@@ -238,3 +238,32 @@ def test_damaged_metrics_are_named(run: RunDir, line: bytes) -> None:
         with pytest.raises(RunError, match="damaged") as caught:
             read()
         assert str(run.metrics) in str(caught.value)
+
+
+def test_a_folder_of_other_files_is_no_place_for_a_run(tmp_path: Path) -> None:
+    (tmp_path / "cat.jpg").write_bytes(b"")
+    with pytest.raises(RunError, match="holds other files"):
+        RunDir.create("x", tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["cat.jpg"]
+
+
+def test_a_run_that_died_as_it_began_can_begin_again(tmp_path: Path) -> None:
+    (tmp_path / "environment.json").write_text("{}")
+    assert RunDir.create("x", tmp_path).path == tmp_path
+
+
+def test_a_missing_file_names_the_command_that_makes_it(run: RunDir) -> None:
+    with pytest.raises(RunError, match=f"`sdedge train --run {run.path}`"):
+        run.made_by(run.weights, "train")
+    run.record_phase("train", {}, {})
+    with pytest.raises(RunError, match=f"`sdedge train --resume --run {run.path}`"):
+        run.made_by(run.weights, "train")
+
+
+def test_leftovers_of_a_killed_process_are_removed(run: RunDir) -> None:
+    leftover = run.path / ".search.checkpoint.safetensors.x1y2"
+    leftover.write_bytes(b"half")
+    run.checkpoint("search").write_bytes(b"whole")
+    run.remove_leftovers()
+    assert not leftover.exists()
+    assert run.checkpoint("search").exists()

@@ -30,6 +30,7 @@ from sdedge.data.meta import META_FILE, Meta, read_meta
 from sdedge.data.npy import RowFile, map_rows
 from sdedge.data.source import Decoded, Source, Stream
 from sdedge.errors import DataError
+from sdedge.run import sync
 
 __all__ = ["Progress", "cache_stem", "open_or_build"]
 
@@ -95,6 +96,7 @@ def _open(place: Path, source: Source) -> Dataset | None:
         test=test,
         notes=source.notes + meta.notes,
         masks=masks,
+        fingerprint=_digest(source.identity + source.fingerprint),
     )
 
 
@@ -117,6 +119,8 @@ def _build(place: Path, source: Source, progress: Progress | None) -> None:
     cache_root.mkdir(parents=True, exist_ok=True)
     decoded = source.decode()
     _check_space(cache_root, source, decoded)
+    if _open(place, source) is not None:  # another process was faster
+        return
     shutil.rmtree(place, ignore_errors=True)  # whatever is there could not be opened
     building = cache_root / f".{place.name}-{secrets.token_hex(4)}"
     try:
@@ -175,7 +179,7 @@ def _write(folder: Path, source: Source, decoded: Decoded, progress: Progress | 
     )
     (folder / META_FILE).write_text(meta.to_json(), encoding="utf-8")
     for path in [*folder.rglob("*"), folder]:
-        _sync(path)
+        sync(path)
 
 
 def _write_split(
@@ -245,14 +249,6 @@ def _channels(values: NDArray[np.float64]) -> Channels:
     return red, green, blue
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _publish(building: Path, place: Path) -> None:
     """Give the finished folder its name; where another process was faster, its equal stays."""
     try:
@@ -261,7 +257,7 @@ def _publish(building: Path, place: Path) -> None:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
     else:
-        _sync(place.parent)
+        sync(place.parent)
 
 
 def _remove_stale(cache_root: Path, place: Path, stem: str) -> None:

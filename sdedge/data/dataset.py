@@ -40,6 +40,7 @@ class Dataset:
     test: Split
     notes: tuple[str, ...] = ()  # what the user should hear: files left out, folders not used
     masks: Masks | None = None
+    fingerprint: str = ""  # changes with the images
 
     @property
     def value_range(self) -> tuple[float, float]:

@@ -29,7 +29,7 @@ from sdedge.loop import Meters, Phase
 from sdedge.search.alphas import mixing_entropy
 from sdedge.search.bilevel import Bilevel
 from sdedge.search.strategies import get_strategy
-from sdedge.search.tasks import build_task
+from sdedge.search.tasks import build_task, check_task
 from sdedge.space.supernet import Supernet
 
 
@@ -47,18 +47,27 @@ def search_halves(
     return order[:half], order[half:]
 
 
+def check_search(config: SearchConfig) -> None:
+    """Raise ConfigError or KernelError for what cannot run here, before any data are opened."""
+    device = select_device(config.device)
+    dispatch.resolve(config.impl, device, torch.float32)
+    get_strategy(config.strategy)
+    check_task(config.task)
+
+
 class SearchPhase(Phase):
     """One search; raises ConfigError for settings that do not fit the data or the machine."""
 
     name = "search"
 
     def __init__(self, config: SearchConfig, dataset: Dataset) -> None:
+        check_search(config)
         self.config = config
         self.epochs = config.epochs
         self.seed = config.seed
         self.device = select_device(config.device)
-        dispatch.resolve(config.impl, self.device, torch.float32)  # refuses what cannot run
         make_deterministic()
+        self.data_fingerprint = dataset.fingerprint
         strategy = get_strategy(config.strategy)
 
         seed_step(config.seed, "initialise")
@@ -95,11 +104,12 @@ class SearchPhase(Phase):
         if len(train) < batch_size:
             raise ConfigError(
                 f"batch_size is {batch_size}, but each half of the {len(dataset.train.labels)} "
-                f"training images of {dataset.name} has {len(train)}"
+                f"training images of {dataset.name} has {len(train)}; lower --batch-size"
             )
         self.train = Batches(dataset.train, train, batch_size, self.device)
         self.search = Batches(dataset.train, search, batch_size, self.device)
         valid = search[: config.valid_images]
+        self.evaluation_cost = 0.25 * len(valid) / batch_size  # one forward pass of four
         self.valid = Batches(dataset.train, valid, min(batch_size, len(valid)), self.device)
         self.steps = self.train.steps
         if config.epoch_images is not None:
@@ -160,7 +170,7 @@ class SearchPhase(Phase):
         }
 
     def _alpha_rests(self, epoch: int) -> bool:
-        return epoch < int(self.config.alpha_rest * self.epochs)
+        return epoch < round(self.config.alpha_rest * self.epochs)
 
     def genotype(self) -> Genotype:
         """The genotype that the present alphas derive to."""

@@ -44,7 +44,8 @@ def run_search(
     seconds = run_phase(
         phase, run, reporter, resume=resume, checkpoint_seconds=config.checkpoint_seconds
     )
-    run.record_phase("search", config.to_dict(), {**environment, "kernels": dispatch.chosen()})
+    if kernels := dispatch.chosen():  # none when a finished search was resumed
+        run.record_phase("search", config.to_dict(), {**environment, "kernels": kernels})
     genotype = phase.genotype()
     write_atomic(run.genotype, genotype.to_json().encode())
     return SearchResult(genotype, seconds, run.read_metrics("search"))

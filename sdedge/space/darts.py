@@ -50,7 +50,7 @@ def cell_specs(
         reduction_prev = reduction
 
 
-class Preprocess(nn.Module):
+class CellInputs(nn.Module):
     """Bring the two inputs of a cell to its channels and to one resolution."""
 
     def __init__(self, spec: CellSpec, *, affine: bool) -> None:

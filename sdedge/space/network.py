@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from sdedge.errors import ConfigError
 from sdedge.genotype import Edge, Genotype
 from sdedge.space.darts import (
+    CellInputs,
     CellSpec,
     CifarStem,
     ImageNetStem,
-    Preprocess,
     cell_specs,
     reduction_positions,
 )
@@ -35,7 +35,7 @@ class Cell(nn.Module):
 
     def __init__(self, spec: CellSpec, edges: tuple[Edge, ...], concat: tuple[int, ...]) -> None:
         super().__init__()
-        self.preprocess = Preprocess(spec, affine=True)
+        self.preprocess = CellInputs(spec, affine=True)
         self.sources = tuple(source for _, source in edges)
         self.concat = concat
         self.operations = nn.ModuleList(

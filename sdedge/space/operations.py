@@ -38,7 +38,8 @@ class FactorizedReduce(nn.Module):
         """Reduce x: (N, c_in, H, W) -> (N, c_out, ceil(H/2), ceil(W/2))."""
         even = self.relu(x[:, :, ::2, ::2])
         odd = self.relu(x[:, :, 1::2, 1::2])
-        odd = F.pad(odd, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+        if x.shape[2] % 2 or x.shape[3] % 2:
+            odd = F.pad(odd, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
         # The stride is in the slices: a strided 1x1 convolution is slow on the CPU.
         halves = [
             F.conv2d(part, conv.weight, conv.bias)

@@ -23,7 +23,7 @@ class NetworkDescription:
     image_size: int
     mean: tuple[float, float, float]  # of RGB in [0, 1]
     std: tuple[float, float, float]
-    dataset: str  # as given to --dataset
+    dataset: str  # its name
 
     def build(self) -> Network:
         """The network with fresh weights, without auxiliary head."""

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from sdedge.genotype import DARTS_OPERATIONS
 from sdedge.kernels import Impl, mixed_sum
-from sdedge.space.darts import EDGES, NODES, CellSpec, CifarStem, Preprocess, cell_specs
+from sdedge.space.darts import EDGES, NODES, CellInputs, CellSpec, CifarStem, cell_specs
 from sdedge.space.operations import build_operation
 
 # Cell type ("normal", "reduce") -> (EDGES, operations) mixing weights.
 MixingWeights = Mapping[str, Tensor]
 CELL_TYPES = ("normal", "reduce")
+WEIGHT_SHAPE = (EDGES, len(DARTS_OPERATIONS))
 
 
 class SupernetOutput(NamedTuple):
@@ -45,7 +46,7 @@ class SearchCell(nn.Module):
     def __init__(self, spec: CellSpec, *, impl: Impl) -> None:
         super().__init__()
         self.impl = impl
-        self.preprocess = Preprocess(spec, affine=False)
+        self.preprocess = CellInputs(spec, affine=False)
         self.edges = nn.ModuleList()
         for node in range(NODES):
             for source in range(2 + node):
@@ -98,6 +99,3 @@ class Supernet(nn.Module):
         for cell, cell_type in zip(self.cells, self.cell_types, strict=True):
             s0, s1 = s1, cell(s0, s1, weights[cell_type])
         return SupernetOutput(self.classifier(s1.mean(dim=(2, 3))), s1)
-
-
-WEIGHT_SHAPE = (EDGES, len(DARTS_OPERATIONS))

@@ -12,7 +12,7 @@ from sdedge.errors import RunError
 class Ema:
     """A shadow of a module's state: shadow = decay * shadow + (1 - decay) * weights.
 
-    The decay grows from 0.1 with the number of updates, so that early averages are not held back
+    The decay grows from 2/11 with the number of updates, so that early averages are not held back
     by the random start (as in TensorFlow's ExponentialMovingAverage). Buffers, batch norm's
     statistics among them, are averaged too; integer buffers are copied.
     """
@@ -24,16 +24,17 @@ class Ema:
         self._live = list(state.values())
         self._names = list(state)
         self._shadow = [tensor.clone() for tensor in self._live]
+        self._floats = [tensor for tensor in self._shadow if tensor.is_floating_point()]
+        self._live_floats = [tensor for tensor in self._live if tensor.is_floating_point()]
 
     @torch.no_grad()
     def update(self) -> None:
         """Move the shadow towards the present weights."""
         self._updates += 1
         decay = min(self._decay, (1 + self._updates) / (10 + self._updates))
+        torch._foreach_lerp_(self._floats, self._live_floats, 1 - decay)
         for shadow, live in zip(self._shadow, self._live, strict=True):
-            if shadow.is_floating_point():
-                shadow.lerp_(live, 1 - decay)
-            else:
+            if not shadow.is_floating_point():
                 shadow.copy_(live)
 
     @torch.no_grad()

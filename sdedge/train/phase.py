@@ -32,6 +32,11 @@ from sdedge.train.recipe import augmentation, autocast_dtype, learning_rate, tra
 _EVALUATION_BATCH = 250
 
 
+def check_training(config: TrainConfig) -> None:
+    """Raise ConfigError for what cannot run here, before any data are opened."""
+    autocast_dtype(config, select_device(config.device))
+
+
 class TrainPhase(Phase):
     """One training; raises ConfigError for settings that do not fit the data or the machine."""
 
@@ -47,6 +52,7 @@ class TrainPhase(Phase):
         if config.auxiliary:
             check_auxiliary_size(image_size, config.stem)
         make_deterministic()
+        self.data_fingerprint = dataset.fingerprint
         self.description = NetworkDescription(
             genotype=genotype,
             channels=config.channels,
@@ -56,7 +62,7 @@ class TrainPhase(Phase):
             image_size=image_size,
             mean=dataset.mean,
             std=dataset.std,
-            dataset=config.dataset,
+            dataset=dataset.name,
         )
         seed_step(config.seed, "initialise")
         network = Network(
@@ -82,10 +88,11 @@ class TrainPhase(Phase):
         if len(dataset.train.labels) < config.batch_size:
             raise ConfigError(
                 f"batch_size is {config.batch_size}, but {dataset.name} has "
-                f"{len(dataset.train.labels)} training images"
+                f"{len(dataset.train.labels)} training images; lower --batch-size"
             )
         self.train = Batches(dataset.train, None, config.batch_size, self.device)
         self.test = Batches(dataset.test, None, _EVALUATION_BATCH, self.device)
+        self.evaluation_cost = 0.3 * len(dataset.test.labels) / config.batch_size
         self.steps = self.train.steps
         if config.epoch_images is not None:
             self.steps = min(self.steps, config.epoch_images // config.batch_size)

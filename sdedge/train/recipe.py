@@ -14,12 +14,29 @@ from sdedge.errors import ConfigError
 _IMAGENET_JITTER = (0.4, 0.4, 0.4, 0.2)
 
 
+# Epochs at the end of the linear schedule, in which the rate falls at a fifth of the slope.
+_TAIL = 5
+
+
 def learning_rate(config: TrainConfig, epoch: float) -> float:
-    """Rate at a fractional epoch: a linear warm-up from 0, then half a cosine to `lr_min`."""
+    """Rate at a fractional epoch.
+
+    Cosine: a linear warm-up from 0, then half a cosine to `lr_min` (DARTS, section A.2.1, where it
+    moves once an epoch). Linear: the ImageNet recipe of P-DARTS and PC-DARTS, once an epoch.
+    """
+    if config.schedule == "linear":
+        return _linear_rate(config, int(epoch))
     if epoch < config.warmup_epochs:
         return config.lr * epoch / config.warmup_epochs
     progress = (epoch - config.warmup_epochs) / (config.epochs - config.warmup_epochs)
     return config.lr_min + (config.lr - config.lr_min) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def _linear_rate(config: TrainConfig, epoch: int) -> float:
+    slope = config.lr / (config.epochs - _TAIL)
+    left = config.epochs - epoch
+    rate = slope * (left - _TAIL) if left > _TAIL else slope * left / _TAIL
+    return rate * min(1.0, (epoch + 1) / config.warmup_epochs) if config.warmup_epochs else rate
 
 
 def augmentation(config: TrainConfig) -> Augmentation:

@@ -32,8 +32,9 @@ def run_training(
     config, description = phase.config, phase.description
     environment = describe_environment(phase.device)
     if not resume:
-        run.record_phase("train", config.to_dict(), environment)
+        # The settings come last: a run that has them can be resumed.
         write_atomic(run.genotype, description.genotype.to_json().encode())
+        run.record_phase("train", config.to_dict(), environment)
     seconds = run_phase(
         phase, run, reporter, resume=resume, checkpoint_seconds=config.checkpoint_seconds
     )

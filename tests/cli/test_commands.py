@@ -51,6 +51,10 @@ def test_help_loads_neither_torch_nor_numpy() -> None:
         (["search", "--preset", "nope"], "auto, paper, quick, demo"),
         (["search", "--set", "nope=1"], "unknown settings nope"),
         (["search", "--set", "weight_lr"], "NAME=VALUE"),
+        (["search", "--seed", "1", "--set", "seed=2"], "seed is given twice: 1, and --set seed=2"),
+        (["search", "--set", "epochs=1.5"], "epochs is 1.5"),
+        (["search", "--set", "alpha_betas=3"], "such as [0.5, 0.999]"),
+        (["search", "--dataset", "shapes", "--run", "taken"], "holds other files"),
         (["search", "--set", "weight_lr=fast"], "weight_lr is 'fast'"),
         (["search", "--mask-ratio", "0"], "mask_ratio is 0.0"),
         (["search", "--mask-ratio", "1"], "mask_ratio is 1.0"),
@@ -78,6 +82,8 @@ def test_bad_input_is_one_message_and_exit_code_1(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "cat.jpg").touch()
     result = sdedge(*arguments)
     assert result.exit_code == 1
     assert complaint in " ".join(result.stderr.split())
@@ -113,3 +119,21 @@ def test_lists_in_both_forms(
     monkeypatch.chdir(tmp_path)
     assert sdedge(*command).exit_code == 0
     assert isinstance(json.loads(sdedge(*command, "--json").stdout), dict)
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--task", "nope"), ("--strategy", "nope"), ("--device", "tpu"), ("--impl", "triton")]
+)
+def test_settings_are_refused_before_any_image_is_opened(
+    wrong: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    assert sdedge("search", "--dataset", "shapes", *wrong).exit_code == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_with_brackets_are_printed_as_they_are(tmp_path: Path) -> None:
+    cell = tmp_path / "my[bold]cell.json"
+    cell.write_text(sdedge("genotype", "show", "PDARTS", "--json").stdout)
+    assert str(cell) in sdedge("genotype", "show", cell).stdout

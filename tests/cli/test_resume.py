@@ -35,6 +35,7 @@ main()
 # What dies, at which call, and whether before or after doing its work.
 MOMENTS = {
     "before-anything-is-saved": ("sdedge.loop", "seed_step", 1, True),
+    "as-the-settings-are-written": ("os", "fsync", 6, True),
     "in-the-first-epoch": ("sdedge.loop", "seed_step", 3, True),
     "while-a-checkpoint-is-written": ("os", "fsync", 9, True),
     "after-a-checkpoint": ("sdedge.loop", "write_checkpoint", 2, False),

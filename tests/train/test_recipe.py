@@ -112,3 +112,16 @@ def test_a_gpu_takes_bf16_where_it_has_it(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported)
     assert autocast_dtype(config(precision=precision), torch.device("cuda")) is expected
+
+
+def test_the_linear_schedule_is_the_imagenet_recipes() -> None:
+    config = TrainConfig.from_preset("imagenet", {})
+    for epoch, rate in (
+        (0, 0.5 / 5),  # a fifth of the full rate in the first of five epochs of warm-up
+        (4, 0.5 * 241 / 245),
+        (100.7, 0.5 * 145 / 245),  # moves once an epoch
+        (244, 0.5 * 1 / 245),
+        (245, 0.5 * 5 / (245 * 5)),  # the last five epochs fall at a fifth of the slope
+        (249, 0.5 * 1 / (245 * 5)),
+    ):
+        assert learning_rate(config, epoch) == pytest.approx(rate), epoch

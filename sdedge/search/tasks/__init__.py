@@ -18,6 +18,12 @@ TASKS: dict[str, Callable[..., Task]] = {
 }
 
 
+def check_task(name: str) -> None:
+    """Raise ConfigError, listing what there is, for an unknown task."""
+    if name not in TASKS:
+        raise ConfigError(f"unknown task {name!r}; there is: {', '.join(TASKS)}")
+
+
 def build_task(
     config: SearchConfig,
     *,
@@ -29,8 +35,7 @@ def build_task(
 
     Raises ConfigError for an unknown name, or a mask or image size that the task cannot use.
     """
-    if config.task not in TASKS:
-        raise ConfigError(f"unknown task {config.task!r}; there is: {', '.join(TASKS)}")
+    check_task(config.task)
     return TASKS[config.task](
         config,
         feature_channels=feature_channels,
