@@ -1,7 +1,8 @@
 """What several rooms need: one thread, a tiny data set, a reporter, and a survived crash."""
 
 import os
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,14 @@ class _Silent:
     def epoch_ended(self, record: Mapping[str, Any]) -> None: ...
 
     def stopping(self) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """A shell that starts the tests in the background has them ignore SIGINT."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, earlier)
 
 
 @pytest.fixture(scope="session")

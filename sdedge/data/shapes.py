@@ -2,7 +2,8 @@
 
 Every image is drawn from a random generator of its own, keyed by seed, split and index. It shows
 one to three instances of the labelled class in front and up to three smaller shapes of other
-classes behind. The rule that makes the label well defined: all the other shapes together show at
+classes behind, upright within twenty degrees, each in a colour around the hue of its class. The
+rule that makes the label well defined: all the other shapes together show at
 most half as many pixels as the labelled class, whose pixels are the mask.
 """
 
@@ -19,7 +20,9 @@ __all__ = ["CLASSES", "IMAGES", "SHAPES_SIZE", "Drawing", "draw", "shapes_source
 
 SHAPES_SIZE = 32
 IMAGES = {"train": 4_000, "test": 1_000}
-_VERSION = 1  # raise it when the drawings change
+_VERSION = 2  # raise it when the drawings change
+_TILT = np.pi / 9  # objects lean by up to this angle either way
+_HUE_SPREAD = 0.025  # of a turn; classes are a tenth apart
 _BLOCK = 250
 
 Plane = NDArray[np.float64]  # (S, S)
@@ -103,11 +106,11 @@ def draw(seed: int, split: str, index: int, size: int) -> Drawing:
     """Draw image `index` of a split ("train" or "test"); its label is index modulo classes."""
     rng = np.random.default_rng([seed, list(IMAGES).index(split), index])
     label = index % len(CLASSES)
-    image = _textured(rng, size, rng.uniform(0.1, 0.9, 3), contrast=0.3)
+    image = _textured(rng, size, rng.uniform(0.1, 0.9, 3), contrast=0.15)
     ground = image.mean(axis=(0, 1))
     owner = np.full((size, size), -1, np.int8)
     for kind, inside in _layers(rng, label, size):
-        fill = _textured(rng, size, _distinct_colour(rng, ground), contrast=0.1)
+        fill = _textured(rng, size, _distinct_colour(rng, kind, ground), contrast=0.1)
         image += inside[..., None] * (fill - image)
         owner[inside > 0.5] = kind
     image += rng.normal(0.0, rng.uniform(0.01, 0.08), image.shape)
@@ -117,11 +120,11 @@ def draw(seed: int, split: str, index: int, size: int) -> Drawing:
 def _layers(rng: np.random.Generator, label: int, size: int) -> list[tuple[int, Plane]]:
     """Class and coverage of each object, from the back to the front."""
     instances = rng.choice([1, 2, 3], p=[0.6, 0.25, 0.15])
-    largest = 0.4 / np.sqrt(instances)
+    smallest, largest = np.array([0.26, 0.45]) / np.sqrt(instances)
     front: list[tuple[int, Plane]] = []
     covered = np.zeros((size, size), np.bool_)
     for _ in range(instances):
-        inside = _placed(rng, label, size, rng.uniform(0.16, largest))
+        inside = _placed(rng, label, size, rng.uniform(smallest, largest))
         shown = inside > 0.5
         if np.count_nonzero(shown & covered) <= 0.1 * np.count_nonzero(shown):  # two bars: a cross
             front.append((label, inside))
@@ -144,7 +147,7 @@ def _placed(rng: np.random.Generator, kind: int, size: int, radius: float) -> Pl
     """
     x, y = _grid(size)
     centre = rng.uniform(0.8 * radius, 1 - 0.8 * radius, 2)
-    angle = rng.uniform(0, 2 * np.pi)
+    angle = rng.uniform(-_TILT, _TILT)
     stretch = radius * np.exp(rng.uniform(-0.15, 0.15, 2))
     right, down = x - centre[0], y - centre[1]
     u = (np.cos(angle) * right + np.sin(angle) * down) / stretch[0]
@@ -160,9 +163,17 @@ def _grid(size: int) -> tuple[Plane, Plane]:
     return np.broadcast_to(steps, (size, size)), np.broadcast_to(steps[:, None], (size, size))
 
 
-def _distinct_colour(rng: np.random.Generator, ground: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A random colour that stands out from the mean colour of the ground."""
-    candidates = rng.uniform(0, 1, (8, 3))
+def _distinct_colour(
+    rng: np.random.Generator, kind: int, ground: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """A colour around the hue of its class that stands out from the mean colour of the ground.
+
+    Hues of neighbouring classes overlap: colour is a strong hint, and shape decides.
+    """
+    hue = (kind / len(CLASSES) + rng.normal(0, _HUE_SPREAD, (8, 1))) % 1
+    saturation, value = rng.uniform(0.5, 1, (2, 8, 1))
+    ramp = np.abs((6 * hue + np.array([0, 4, 2])) % 6 - 3) - 1  # red, green, blue
+    candidates = value * (1 - saturation * (1 - ramp.clip(0, 1)))
     distance = np.linalg.norm(candidates - ground, axis=1)
     standing_out = np.flatnonzero(distance > 0.3)
     chosen: NDArray[np.float64] = candidates[
