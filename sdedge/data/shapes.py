@@ -3,8 +3,8 @@
 Every image is drawn from a random generator of its own, keyed by seed, split and index. It shows
 one to three instances of the labelled class in front and up to three smaller shapes of other
 classes behind, upright within twenty degrees, each in a colour around the hue of its class. The
-rule that makes the label well defined: all the other shapes together show at
-most half as many pixels as the labelled class, whose pixels are the mask.
+rule that makes the label well defined: all the other shapes together show at most half as many
+pixels as the labelled class, whose pixels are the mask.
 """
 
 from collections.abc import Callable, Iterator
