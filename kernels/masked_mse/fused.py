@@ -27,6 +27,7 @@ def masked_mse_weights(
     column_stride: tl.constexpr,
     patch: tl.constexpr,
 ) -> tl.tensor:
+    """The mask, 0 or 1, of the pixels at flat offsets into one image."""
     o_row = o_i // row_stride % height // patch
     o_column = o_i // column_stride % width // patch
     return tl.load(p_mask + o_row * (width // patch) + o_column, mask=o_i < size, other=0.0)
@@ -47,6 +48,7 @@ def masked_mse_fwd_kernel(
     blocks: tl.constexpr,
     block: tl.constexpr,
 ) -> None:
+    """Write the squared error of the masked pixels of one block, and their number."""
     i_program = tl.program_id(0)
     i_n = (i_program // blocks).to(tl.int64)
     o_i = i_program % blocks * block + tl.arange(0, block)
@@ -76,6 +78,7 @@ def masked_mse_bwd_kernel(
     blocks: tl.constexpr,
     block: tl.constexpr,
 ) -> None:
+    """Write one block of the gradients: zero outside the mask."""
     i_program = tl.program_id(0)
     i_n = (i_program // blocks).to(tl.int64)
     o_i = i_program % blocks * block + tl.arange(0, block)

@@ -28,6 +28,7 @@ def mixed_sum_fwd_kernel(
     n: int,
     block: tl.constexpr,
 ) -> None:
+    """Write one block of y = sum over k of w[k] * x[k], added to the carry of earlier launches."""
     o_i = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     m_i = o_i < n
     b_y = tl.zeros([block], tl.float32) if p_carry is None else tl.load(p_carry + o_i, mask=m_i)
@@ -47,6 +48,7 @@ def mixed_sum_bwd_kernel(
     n: int,
     block: tl.constexpr,
 ) -> None:
+    """Write one block of every input gradient, and its share of the weight gradients."""
     i_program = tl.program_id(0)
     o_i = i_program.to(tl.int64) * block + tl.arange(0, block)
     m_i = o_i < n
