@@ -20,39 +20,11 @@ from sdedge.checkpoint import read_checkpoint, under_prefix, with_prefix, write_
 from sdedge.device import explain_out_of_memory, peak_memory_bytes, seed_step
 from sdedge.errors import InterruptedRunError, RunError
 from sdedge.interrupt import stop_on_signal
+from sdedge.meters import Meters
 from sdedge.run import RunDir
 
 # The first step warms up; the estimate is made from those after it.
 ESTIMATE_STEPS = 4
-
-
-class Meters:
-    """Running means, kept on the device: only reading them waits for it."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._count = 0.0
-
-    def add(self, values: Mapping[str, Tensor], weight: float = 1.0) -> None:
-        """Add one observation of each value, a scalar tensor; `weight` is its batch size, say."""
-        self._count += weight
-        for name, value in values.items():
-            weighted = value.detach().double() * weight
-            self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
-
-    def means(self) -> dict[str, float]:
-        """The mean of each value so far."""
-        return {name: float(total) / self._count for name, total in self._sums.items()}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The state, for a checkpoint."""
-        count = torch.tensor(self._count, dtype=torch.float64)
-        return {"count": count, **with_prefix("sum", self._sums)}
-
-    def load(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-        """Put back what `tensors` gave."""
-        self._count = float(tensors["count"])
-        self._sums = {n: t.to(device) for n, t in under_prefix("sum", tensors).items()}
 
 
 class Phase(ABC):

@@ -15,7 +15,10 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
     {"cli": ("sdedge.cli",)},
     {"analysis": ("sdedge.analysis",), "deploy": ("sdedge.deploy",)},
     {"search": ("sdedge.search",), "train": ("sdedge.train",)},
-    {"loop": ("sdedge.loop", "sdedge.interrupt"), "environment": ("sdedge.environment",)},
+    {
+        "loop": ("sdedge.loop", "sdedge.interrupt", "sdedge.meters"),
+        "environment": ("sdedge.environment",),
+    },
     {"space": ("sdedge.space",), "data": ("sdedge.data",)},
     {"kernels": ("sdedge.kernels",)},
     {"torch tools": ("sdedge.checkpoint", "sdedge.device")},

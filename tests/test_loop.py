@@ -13,7 +13,8 @@ from torch import Tensor
 
 from sdedge.checkpoint import read_checkpoint, write_checkpoint
 from sdedge.errors import InterruptedRunError, RunError
-from sdedge.loop import Clock, Estimate, Meters, Phase, Progress, run_phase
+from sdedge.loop import Clock, Estimate, Phase, Progress, run_phase
+from sdedge.meters import Meters
 from sdedge.run import RunDir
 
 NEVER = 1e9

@@ -25,7 +25,8 @@ from sdedge.device import derived_seed, make_deterministic, on_device, seed_step
 from sdedge.errors import ConfigError, RunError
 from sdedge.genotype import Genotype
 from sdedge.kernels import dispatch
-from sdedge.loop import Meters, Phase
+from sdedge.loop import Phase
+from sdedge.meters import Meters
 from sdedge.search.alphas import mixing_entropy
 from sdedge.search.bilevel import Bilevel
 from sdedge.search.strategies import get_strategy

@@ -23,7 +23,8 @@ from sdedge.data.pipeline import Batches
 from sdedge.device import derived_seed, make_deterministic, on_device, seed_step, select_device
 from sdedge.errors import ConfigError
 from sdedge.genotype import Genotype
-from sdedge.loop import Meters, Phase
+from sdedge.loop import Phase
+from sdedge.meters import Meters
 from sdedge.space.network import Network, check_auxiliary_size
 from sdedge.space.saved import NetworkDescription
 from sdedge.train.ema import Ema
