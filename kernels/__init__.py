@@ -6,5 +6,7 @@ if __name__ != "sdedge.kernels":
 from sdedge.kernels.dispatch import Impl, chosen
 from sdedge.kernels.masked_mse import masked_mse
 from sdedge.kernels.mixed_sum import mixed_sum
+from sdedge.kernels.pools import pools
+from sdedge.kernels.separable import separable
 
-__all__ = ["Impl", "chosen", "masked_mse", "mixed_sum"]
+__all__ = ["Impl", "chosen", "masked_mse", "mixed_sum", "pools", "separable"]

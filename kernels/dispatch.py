@@ -27,8 +27,8 @@ __all__ = [
     "resolve",
 ]
 
-Impl = Literal["auto", "triton", "reference"]
-Route = Literal["triton", "reference"]
+Impl = Literal["auto", "triton", "cpu", "reference"]
+Route = Literal["triton", "cpu", "reference"]
 
 # Stated at every launch: triton's default is to change, and it warns where nothing is stated.
 LAUNCH_OPTIONS = {"enable_fp_fusion": True}
@@ -72,31 +72,37 @@ def _obstacle(device: torch.device, dtype: torch.dtype) -> str:
     return ""
 
 
-def resolve(impl: Impl, device: torch.device, dtype: torch.dtype) -> Route:
+def resolve(impl: Impl, device: torch.device, dtype: torch.dtype, *, cpu: bool = False) -> Route:
     """Name the implementation that `impl` means for tensors of this device and dtype.
 
-    `auto` is `triton` on CUDA for float32, float16 and bfloat16 where triton is installed, else
-    `reference`.
+    `auto` is `triton` on CUDA for float32, float16 and bfloat16 where triton is installed; on a
+    CPU it is `cpu`, torch operators with a backward pass written for it; else `reference`, plain
+    torch. `cpu` says whether the operator has a `cpu` form; where not, plain torch is that form.
 
     Raises:
-        KernelError: `triton` was asked for and cannot run, with the reason; or `impl` is unknown.
+        KernelError: `triton` or `cpu` was asked for and cannot run, with the reason; or `impl` is
+            unknown.
     """
-    if impl == "reference":
-        return "reference"
+    if impl not in get_args(Impl):
+        raise KernelError(f"unknown impl {impl!r}; choose one of {', '.join(get_args(Impl))}")
     if impl == "auto":
-        return "triton" if device.type == "cuda" and not _obstacle(device, dtype) else "reference"
-    if impl == "triton":
-        if obstacle := _obstacle(device, dtype):
-            raise KernelError(
-                f"impl='triton' cannot run: {obstacle}. impl='auto' takes what can run."
-            )
-        return "triton"
-    raise KernelError(f"unknown impl {impl!r}; choose one of {', '.join(get_args(Impl))}")
+        if device.type == "cuda" and not _obstacle(device, dtype):
+            return "triton"
+        impl = "cpu" if device.type == "cpu" else "reference"
+    if impl == "cpu" and device.type != "cpu":
+        raise KernelError(
+            f"impl='cpu' cannot run: the tensors are on {device}. impl='auto' takes what can run."
+        )
+    if impl == "triton" and (obstacle := _obstacle(device, dtype)):
+        raise KernelError(f"impl='triton' cannot run: {obstacle}. impl='auto' takes what can run.")
+    return "reference" if impl == "cpu" and not cpu else impl
 
 
-def choose(op: str, impl: Impl, device: torch.device, dtype: torch.dtype) -> Route:
+def choose(
+    op: str, impl: Impl, device: torch.device, dtype: torch.dtype, *, cpu: bool = False
+) -> Route:
     """`resolve`, and remember the answer under the operator's name."""
-    route = resolve(impl, device, dtype)
+    route = resolve(impl, device, dtype, cpu=cpu)
     _seen.add((op, route))
     return route
 
@@ -115,7 +121,7 @@ def refuse_second_derivative(op: str) -> None:
 
 
 def chosen() -> dict[str, str]:
-    """Operator -> "triton", "reference" or, where both ran, "reference+triton", since `reset`."""
+    """Operator -> the route that ran, or where several did "reference+triton", since `reset`."""
     return {
         op: "+".join(sorted(route for name, route in _seen if name == op))
         for op in sorted({name for name, _ in _seen})

@@ -1,16 +1,29 @@
-"""The mixed sum in plain torch; also what runs on the CPU."""
+"""The mixed sum in plain torch."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from sdedge.kernels.batch_norm import normalise
 
-def mixed_sum_reference(inputs: Sequence[Tensor], weights: Tensor) -> Tensor:
+
+def mixed_sum_reference(
+    inputs: Sequence[Tensor],
+    weights: Tensor,
+    statistics: Sequence[Tensor | None] | None = None,
+    training: bool = True,
+) -> Tensor:
     """See `sdedge.kernels.mixed_sum.mixed_sum`."""
     dtype = torch.promote_types(inputs[0].dtype, torch.float32)
+    terms = [x.to(dtype) for x in inputs]
+    if statistics is not None:
+        terms = [
+            z if s is None else normalise(z, s, training=training)
+            for z, s in zip(terms, statistics, strict=True)
+        ]
     first, *others = weights.to(dtype).unbind()
-    total = inputs[0].to(dtype) * first
-    for x, weight in zip(inputs[1:], others, strict=True):
-        total += x.to(dtype) * weight  # in place: nothing in the graph needs the partial sums
+    total = terms[0] * first
+    for z, weight in zip(terms[1:], others, strict=True):
+        total += z * weight  # in place: nothing in the graph needs the partial sums
     return total.to(inputs[0].dtype)
