@@ -29,23 +29,31 @@ class FactorizedReduce(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, *, affine: bool) -> None:
         super().__init__()
-        self.relu = nn.ReLU()
         self.conv_even = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
         self.conv_odd = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
         self.bn = nn.BatchNorm2d(c_out, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
         """Reduce x: (N, c_in, H, W) -> (N, c_out, ceil(H/2), ceil(W/2))."""
-        even = self.relu(x[:, :, ::2, ::2])
-        odd = self.relu(x[:, :, 1::2, 1::2])
-        if x.shape[2] % 2 or x.shape[3] % 2:
-            odd = F.pad(odd, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+        return self.bn(self.convolve(*reduction_halves(x)))  # type: ignore[no-any-return]
+
+    def convolve(self, even: Tensor, odd: Tensor) -> Tensor:
+        """The raw output, before batch norm, for what `reduction_halves` gives."""
         # The stride is in the slices: a strided 1x1 convolution is slow on the CPU.
         halves = [
             F.conv2d(part, conv.weight, conv.bias)
             for part, conv in ((even, self.conv_even), (odd, self.conv_odd))
         ]
-        return self.bn(torch.cat(halves, dim=1))  # type: ignore[no-any-return]
+        return torch.cat(halves, dim=1)
+
+
+def reduction_halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """relu(x) at the even pixels, and at those one pixel on, where an edge counts as 0."""
+    even = F.relu(x[:, :, ::2, ::2])
+    odd = F.relu(x[:, :, 1::2, 1::2])
+    if x.shape[2] % 2 or x.shape[3] % 2:
+        odd = F.pad(odd, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+    return even, odd
 
 
 def separable_conv(channels: int, kernel: int, stride: int, *, affine: bool) -> nn.Sequential:

@@ -1,21 +1,28 @@
-"""The plain supernet: every edge computes every operation, and a node sums them all, weighted.
+"""The supernet: every edge computes every operation, and a node sums them all, weighted.
 
-The supernet takes the mixing weights as an input, so it never knows which algorithm made them.
+It takes the mixing weights as an input, so it never knows which algorithm made them. What is
+written here is its plain form; `sdedge.space.fused` computes the same from the same modules.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from sdedge.genotype import DARTS_OPERATIONS
 from sdedge.kernels import Impl, mixed_sum
+from sdedge.kernels.dispatch import choose
 from sdedge.space.darts import EDGES, NODES, CellInputs, CellSpec, CifarStem, cell_specs
+from sdedge.space.fused import fused_cell, pick
 from sdedge.space.operations import build_operation
+from sdedge.space.statistics import RunningStatistics
 
 # Cell type ("normal", "reduce") -> (EDGES, operations) mixing weights.
 MixingWeights = Mapping[str, Tensor]
+# Cell type -> EDGES x operations: whether an operation is computed at all.
+ActiveOperations = Mapping[str, Sequence[Sequence[bool]]]
+Active = Sequence[Sequence[bool]]
 CELL_TYPES = ("normal", "reduce")
 WEIGHT_SHAPE = (EDGES, len(DARTS_OPERATIONS))
 
@@ -35,36 +42,40 @@ class MixedEdge(nn.ModuleList):
             build_operation(name, channels, stride, search=True) for name in DARTS_OPERATIONS[1:]
         )
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """The output of each operation for x: (N, C, H, W)."""
-        return [operation(x) for operation in self]
+    def forward(self, x: Tensor, active: Sequence[bool] | None = None) -> list[Tensor]:
+        """The output for x: (N, C, H, W) of each operation, or of those that are active."""
+        return [
+            operation(x) for k, operation in enumerate(self, 1) if active is None or active[k]
+        ]
 
 
 class SearchCell(nn.Module):
     """Four nodes, fourteen edges, eight operations on each (DARTS, section 2.1 and eq. 2)."""
 
-    def __init__(self, spec: CellSpec, *, impl: Impl) -> None:
+    def __init__(self, spec: CellSpec) -> None:
         super().__init__()
-        self.impl = impl
         self.preprocess = CellInputs(spec, affine=False)
-        self.edges = nn.ModuleList()
-        for node in range(NODES):
-            for source in range(2 + node):
-                stride = 2 if spec.reduction and source < 2 else 1
-                self.edges.append(MixedEdge(spec.channels, stride))
+        self.strides = [
+            2 if spec.reduction and source < 2 else 1
+            for node in range(NODES)
+            for source in range(2 + node)
+        ]
+        self.edges = nn.ModuleList(MixedEdge(spec.channels, stride) for stride in self.strides)
 
-    def forward(self, s0: Tensor, s1: Tensor, weights: Tensor) -> Tensor:
+    def forward(
+        self, s0: Tensor, s1: Tensor, weights: Tensor, active: Active | None = None
+    ) -> Tensor:
         """s0, s1: outputs of the two cells before; weights: (14, 8) -> (N, 4 * channels, H, W)."""
         states = list(self.preprocess(s0, s1))
         first = 0
         for _ in range(NODES):
             last = first + len(states)
-            outputs = [
-                output
-                for state, edge in zip(states, list(self.edges)[first:last], strict=True)
-                for output in edge(state)
-            ]
-            states.append(mixed_sum(outputs, weights[first:last, 1:].reshape(-1), impl=self.impl))
+            outputs, picked = [], []
+            for state, e in zip(states, range(first, last), strict=True):
+                row = None if active is None else active[e]
+                outputs += self.edges[e](state, row)
+                picked += [(e, k) for k in range(1, WEIGHT_SHAPE[1]) if row is None or row[k]]
+            states.append(mixed_sum(outputs, pick(weights, picked), impl="reference"))
             first = last
         return torch.cat(states[-NODES:], dim=1)
 
@@ -88,14 +99,32 @@ class Supernet(nn.Module):
                 multipliers=(NODES, NODES),
             )
         )
-        self.cells = nn.ModuleList(SearchCell(spec, impl=impl) for spec in specs)
+        self.impl: Impl = impl
+        self.cells = nn.ModuleList(SearchCell(spec) for spec in specs)
         self.cell_types = [CELL_TYPES[spec.reduction] for spec in specs]
         self.feature_channels = NODES * specs[-1].channels
         self.classifier = nn.Linear(self.feature_channels, classes)
 
-    def forward(self, x: Tensor, weights: MixingWeights) -> SupernetOutput:
-        """x: (N, 3, H, W) normalised images; weights: one (14, 8) matrix a cell type."""
+    def forward(
+        self, x: Tensor, weights: MixingWeights, active: ActiveOperations | None = None
+    ) -> SupernetOutput:
+        """Score normalised images.
+
+        Args:
+            x: (N, 3, H, W).
+            weights: one (14, 8) matrix a cell type.
+            active: which operations to compute, for each cell type 14 x 8; None: all. The others
+                count as zero, and their weights get no gradient. Each node needs at least one.
+        """
+        route = choose("supernet", self.impl, x.device, x.dtype, cpu=True)
+        running = RunningStatistics(training=self.training)
         s0, s1 = self.stem(x)
-        for cell, cell_type in zip(self.cells, self.cell_types, strict=True):
-            s0, s1 = s1, cell(s0, s1, weights[cell_type])
+        for module, cell_type in zip(self.cells, self.cell_types, strict=True):
+            cell = cast(SearchCell, module)
+            mixing, chosen = weights[cell_type], None if active is None else active[cell_type]
+            if route == "reference":
+                s0, s1 = s1, cell(s0, s1, mixing, chosen)
+            else:
+                s0, s1 = s1, fused_cell(cell, s0, s1, mixing, chosen, running, route)
+        running.update()
         return SupernetOutput(self.classifier(s1.mean(dim=(2, 3))), s1)

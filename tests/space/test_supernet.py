@@ -73,7 +73,7 @@ def test_reduction_cells_halve_the_resolution_upwards(size: tuple[int, int]) -> 
 def test_a_node_is_the_weighted_sum_of_all_operations_on_all_earlier_nodes(cell_type: str) -> None:
     torch.manual_seed(0)
     spec = CellSpec(6, 8, 4, reduction=cell_type == "reduce", reduction_prev=False)
-    cell = SearchCell(spec, impl="reference").double()
+    cell = SearchCell(spec).double()
     weights = mixing_weights(torch.float64)[cell_type]
     s0 = torch.randn(2, spec.c_prev_prev, 8, 8, dtype=torch.float64)
     s1 = torch.randn(2, spec.c_prev, 8, 8, dtype=torch.float64)

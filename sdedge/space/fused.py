@@ -1,0 +1,163 @@
+"""A cell of the supernet in fused operators: the plain cell's mathematics, modules and buffers.
+
+What the plain cell does edge by edge is done source by source: pools, rectified pixels and launches
+are shared by all edges that leave a source, raw outputs go straight into the sum of a node, and no
+normalised map is stored.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sdedge.genotype import DARTS_OPERATIONS
+from sdedge.kernels import Impl, mixed_sum, pools, separable
+from sdedge.kernels.batch_norm import batch_statistics
+from sdedge.space.darts import NODES
+from sdedge.space.operations import FactorizedReduce, reduction_halves
+from sdedge.space.statistics import RunningStatistics
+
+if TYPE_CHECKING:
+    from sdedge.space.supernet import Active, SearchCell
+
+_SEPARABLE = ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
+_POOLS = ("max_pool_3x3", "avg_pool_3x3")
+
+
+class Term(NamedTuple):
+    """What one operation on one edge adds to a node."""
+
+    edge: int
+    operation: int
+    values: Tensor  # (N, C, H, W), raw
+    statistics: Tensor | None  # (2, C) to normalise with, or None: as it is
+
+
+def fused_cell(
+    cell: "SearchCell",
+    s0: Tensor,
+    s1: Tensor,
+    weights: Tensor,
+    active: "Active | None",
+    running: RunningStatistics,
+    impl: Impl,
+) -> Tensor:
+    """See `sdedge.space.supernet.SearchCell.forward`."""
+    states = list(cell.preprocess(s0, s1))
+    terms: dict[int, list[Term]] = defaultdict(list)  # by node
+    for node in range(NODES):
+        for source in range(len(states) - 1 if node else 0, len(states)):
+            edges = {_edge(target, source): target for target in range(max(0, source - 1), NODES)}
+            for term in _source(cell, states[source], list(edges), active, running, impl):
+                terms[edges[term.edge]].append(term)
+        node_terms = sorted(terms.pop(node), key=lambda term: term[:2])
+        states.append(_node(node_terms, weights, running.training, impl))
+    return torch.cat(states[-NODES:], dim=1)
+
+
+def _edge(node: int, source: int) -> int:
+    """Number of the edge from a source (0, 1: the cell's inputs) to a node, node-major."""
+    return node * (node + 3) // 2 + source
+
+
+def _node(terms: Sequence[Term], weights: Tensor, training: bool, impl: Impl) -> Tensor:
+    return mixed_sum(
+        [term.values for term in terms],
+        pick(weights, [term[:2] for term in terms]),
+        [term.statistics for term in terms],
+        training=training,
+        impl=impl,
+    )
+
+
+def pick(weights: Tensor, places: Sequence[tuple[int, int]]) -> Tensor:
+    """The mixing weights at (edge, operation), edges and then operations ascending: (K,)."""
+    edges = slice(places[0][0], places[-1][0] + 1)
+    everything = weights[edges, 1:].reshape(-1)
+    if len(places) == len(everything):
+        return everything
+    return torch.stack([weights[place] for place in places])
+
+
+def _source(
+    cell: "SearchCell",
+    x: Tensor,
+    edges: Sequence[int],
+    active: "Active | None",
+    running: RunningStatistics,
+    impl: Impl,
+) -> Iterator[Term]:
+    """All terms of the edges that leave a source of values x: (N, C, H, W)."""
+    chosen: dict[str, list[int]] = {
+        name: [e for e in edges if active is None or active[e][k]]
+        for k, name in enumerate(DARTS_OPERATIONS)
+    }
+    stride = cell.strides[edges[0]]
+    for name in _SEPARABLE:
+        if chosen[name]:
+            yield from _separable(cell, name, x, chosen[name], stride, running, impl)
+    if any(chosen[name] for name in _POOLS):
+        pooled, found = pools(x, stride=stride, training=running.training, impl=impl)
+        for i, name in enumerate(_POOLS):
+            norms = [_stages(cell, e, name)[1] for e in chosen[name]]
+            known = running.of(norms, [found[i]] * len(norms) if found else [], pooled[i])
+            for e, statistics in zip(chosen[name], known, strict=True):
+                yield Term(e, DARTS_OPERATIONS.index(name), pooled[i], statistics)
+    if chosen["skip_connect"]:
+        yield from _skip(cell, x, chosen["skip_connect"], stride, running)
+
+
+def _stages(cell: "SearchCell", edge: int, name: str) -> list[nn.Module]:
+    """The modules of an operation, in their order."""
+    return list(cell.edges[edge].get_submodule(str(DARTS_OPERATIONS.index(name) - 1)).children())
+
+
+def _separable(
+    cell: "SearchCell",
+    name: str,
+    x: Tensor,
+    edges: Sequence[int],
+    stride: int,
+    running: RunningStatistics,
+    impl: Impl,
+) -> Iterator[Term]:
+    """ReLU, depthwise, pointwise, batch norm; once or twice; the last batch norm is the node's."""
+    stages = [_stages(cell, e, name) for e in edges]
+    outputs: list[Tensor] = [x]
+    statistics: list[Tensor] | None = None
+    for start in range(0, len(stages[0]), 4):
+        _, depthwise, pointwise, norms = zip(*(s[start : start + 4] for s in stages), strict=True)
+        outputs, found = separable(
+            outputs,
+            [module.get_parameter("weight") for module in depthwise],
+            [module.get_parameter("weight") for module in pointwise],
+            statistics,
+            stride=1 if start else stride,
+            dilation=2 if name.startswith("dil") else 1,
+            training=running.training,
+            impl=impl,
+        )
+        statistics = running.of(norms, found, outputs[0])
+    for e, values, known in zip(edges, outputs, statistics or (), strict=True):
+        yield Term(e, DARTS_OPERATIONS.index(name), values, known)
+
+
+def _skip(
+    cell: "SearchCell", x: Tensor, edges: Sequence[int], stride: int, running: RunningStatistics
+) -> Iterator[Term]:
+    number = DARTS_OPERATIONS.index("skip_connect")
+    if stride == 1:
+        for e in edges:
+            yield Term(e, number, x, None)
+        return
+    even, odd = reduction_halves(x)
+    for e in edges:
+        reduction = cell.edges[e].get_submodule(str(number - 1))
+        if not isinstance(reduction, FactorizedReduce):
+            raise TypeError(f"edge {e} skips by {type(reduction).__name__} at stride 2")
+        values = reduction.convolve(even, odd)
+        found = [batch_statistics(values)] if running.training else []
+        (known,) = running.of([reduction.bn], found, values)
+        yield Term(e, number, values, known)

@@ -1,0 +1,51 @@
+"""Running statistics of batch norms whose arithmetic happens elsewhere."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+_MOMENTUM = 0.1  # of nn.BatchNorm2d
+
+
+class RunningStatistics:
+    """Hands out the statistics to normalise with, and moves the running ones at the end of a pass.
+
+    In training those of the batch, else the running ones, as nn.BatchNorm2d does. All buffers move
+    in a few grouped operations, not two a batch norm.
+    """
+
+    def __init__(self, *, training: bool) -> None:
+        self.training = training
+        self._norms: list[nn.Module] = []
+        self._found: list[Tensor] = []
+        self._unbiased: list[float] = []
+
+    def of(
+        self, norms: Sequence[nn.Module], found: Sequence[Tensor], values: Tensor
+    ) -> list[Tensor]:
+        """Statistics (2, C) for each batch norm: those found in `values`, or the running ones."""
+        if not self.training:
+            return [
+                torch.stack((norm.get_buffer("running_mean"), norm.get_buffer("running_var")))
+                for norm in norms
+            ]
+        count = values.numel() // values.shape[1]
+        self._norms.extend(norms)
+        self._found.extend(found)
+        self._unbiased.extend([count / (count - 1)] * len(norms))
+        return list(found)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the running statistics of all norms seen towards those of the batch."""
+        if not self._norms:
+            return
+        means, variances, counters = (
+            [norm.get_buffer(name) for norm in self._norms]
+            for name in ("running_mean", "running_var", "num_batches_tracked")
+        )
+        unbiased = torch._foreach_mul([found[1] for found in self._found], self._unbiased)
+        torch._foreach_lerp_(means, [found[0] for found in self._found], _MOMENTUM)
+        torch._foreach_lerp_(variances, unbiased, _MOMENTUM)
+        torch._foreach_add_(counters, 1)
