@@ -34,6 +34,12 @@ BatchSize = Annotated[int | None, typer.Option(help="Images a step.")]
 EpochImages = Annotated[int | None, typer.Option(help="Images an epoch (default: all).")]
 Seed = Annotated[int | None, typer.Option(help="Decides every random number.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+CudaGraphs = Annotated[
+    bool | None,
+    typer.Option(
+        "--cuda-graphs/--no-cuda-graphs", help="Let the GPU replay recorded steps (default: no)."
+    ),
+]
 CheckpointSeconds = Annotated[
     float | None, typer.Option(help="Longest time between checkpoints within an epoch.")
 ]

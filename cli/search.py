@@ -43,10 +43,16 @@ def search(
     mask_fill: Annotated[
         float | None, typer.Option(help="Value of hidden pixels: 0 (paper) or 1 (authors' code).")
     ] = None,
-    impl: Annotated[str | None, typer.Option(help="auto, triton or reference kernels.")] = None,
+    impl: Annotated[
+        str | None,
+        typer.Option(
+            help="Supernet: auto, the fused one of the device (triton or cpu); or reference, plain."
+        ),
+    ] = None,
     data_root: options.DataRoot = None,
     seed: options.Seed = None,
     device: options.Device = None,
+    cuda_graphs: options.CudaGraphs = None,
     checkpoint_seconds: options.CheckpointSeconds = None,
     settings: options.Settings = None,
     run: options.NewRun = None,

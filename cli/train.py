@@ -49,6 +49,7 @@ def train(
     data_root: options.DataRoot = None,
     seed: options.Seed = None,
     device: options.Device = None,
+    cuda_graphs: options.CudaGraphs = None,
     checkpoint_seconds: options.CheckpointSeconds = None,
     settings: options.Settings = None,
     run: options.Run = None,

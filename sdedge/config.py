@@ -59,6 +59,7 @@ class PhaseConfig:
     epochs: int = 50
     batch_size: int = 64
     epoch_images: int | None = None  # images of one epoch; None: all of them
+    cuda_graphs: bool = False  # a GPU replays the recorded step
     checkpoint_seconds: float = 300.0  # at the latest; the end of an epoch always makes one
 
     def __post_init__(self) -> None:
@@ -84,6 +85,11 @@ class PhaseConfig:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
         return asdict(self)
+
+    @property
+    def step(self) -> str:
+        """How a step runs, for the record."""
+        return "cuda graphs" if self.cuda_graphs else "eager"
 
     @property
     def stored_size(self) -> int | None:
@@ -140,7 +146,7 @@ class SearchConfig(PhaseConfig):
     task: str = "semantic"
     channels: int = 16
     cells: int = 8
-    impl: Literal["auto", "triton", "reference"] = "auto"
+    impl: Literal["auto", "triton", "cpu", "reference"] = "auto"
     patch_size: int = 8
     mask_ratio: float = 0.6  # the paper's for CIFAR-10; 0.7 for CIFAR-100
     mask_fill: float = 0.0  # of normalised pixels; the paper's text has 0, the authors' code 1

@@ -216,3 +216,10 @@ def test_an_unknown_preset_lists_those_there_are(kind: type[PhaseConfig]) -> Non
         kind.from_preset("fast", {})
     assert "'fast'" in str(caught.value)
     assert all(name in str(caught.value) for name in kind.presets())
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_step_is_plain_unless_graphs_are_asked_for(kind: type[PhaseConfig]) -> None:
+    assert kind().step == "eager"
+    assert kind(cuda_graphs=True).step == "cuda graphs"
+    refused(kind, "cuda_graphs", 1)

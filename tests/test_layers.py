@@ -21,7 +21,7 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
     },
     {"space": ("sdedge.space",), "data": ("sdedge.data",)},
     {"kernels": ("sdedge.kernels",)},
-    {"torch tools": ("sdedge.checkpoint", "sdedge.device")},
+    {"torch tools": ("sdedge.checkpoint", "sdedge.device", "sdedge.graphs")},
     {
         "plain data": (
             "sdedge.config",

@@ -3,10 +3,14 @@
 DARTS, section 2.3 and algorithm 1; Semantic-DARTS, algorithm 1.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from torch import Tensor, nn
 from torch.optim import SGD, Adam
 
 from sdedge.config import SearchConfig
+from sdedge.graphs import rate_settings
 from sdedge.search.alphas import Alphas
 from sdedge.search.strategy import Strategy
 from sdedge.search.tasks.task import Task, TaskBatch, TaskLoss
@@ -31,17 +35,19 @@ class Bilevel:
         self.alpha_list = list(alphas.values())
         self.weight_list = [*supernet.parameters(), *task.parameters()]
         self.gradient_clip = config.gradient_clip
+        device = self.weight_list[0].device
         self.weight_optimizer = SGD(
             self.weight_list,
-            lr=config.weight_lr,
+            **rate_settings(device, config.weight_lr),
             momentum=config.weight_momentum,
             weight_decay=config.weight_decay,
         )
         self.alpha_optimizer = Adam(
             self.alpha_list,
-            lr=config.alpha_lr,
+            **rate_settings(device, config.alpha_lr),
             betas=config.alpha_betas,
             weight_decay=config.alpha_decay,
+            capturable=config.cuda_graphs,
         )
 
     def loss(self, batch: TaskBatch) -> TaskLoss:
@@ -51,6 +57,22 @@ class Bilevel:
     def _loss(self, batch: TaskBatch, alphas: Alphas) -> TaskLoss:
         weights = self.strategy.relax(alphas)
         return self.task.loss(self.supernet(batch.inputs, weights), batch)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """For a pass of which alpha's gradient alone is wanted.
+
+        A fused operator computes the gradients of all inputs that required one in its forward
+        pass, whatever autograd is asked for.
+        """
+        learning = [weight for weight in self.weight_list if weight.requires_grad]
+        for weight in learning:
+            weight.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for weight in learning:
+                weight.requires_grad_()
 
     def alpha_step(self, train: TaskBatch, search: TaskBatch) -> None:
         """Move alpha; the weights stay."""
@@ -67,4 +89,4 @@ class Bilevel:
         loss.total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.weight_list, self.gradient_clip)
         self.weight_optimizer.step()
-        return loss
+        return loss._replace(total=loss.total.detach())

@@ -24,6 +24,7 @@ from sdedge.data.pipeline import Batches
 from sdedge.device import derived_seed, make_deterministic, on_device, seed_step, select_device
 from sdedge.errors import ConfigError, RunError
 from sdedge.genotype import Genotype
+from sdedge.graphs import Step, select_graphs, set_rate
 from sdedge.kernels import dispatch
 from sdedge.loop import Phase
 from sdedge.meters import Meters
@@ -51,6 +52,7 @@ def search_halves(
 def check_search(config: SearchConfig) -> None:
     """Raise ConfigError or KernelError for what cannot run here, before any data are opened."""
     device = select_device(config.device)
+    select_graphs(config.cuda_graphs, device)
     dispatch.resolve(config.impl, device, torch.float32)
     get_strategy(config.strategy)
     check_task(config.task)
@@ -97,6 +99,9 @@ class SearchPhase(Phase):
             strategy,
             config,
         )
+        graphs = select_graphs(config.cuda_graphs, self.device)
+        self.alpha_step = Step(self.bilevel.alpha_step, graphs)
+        self.weight_step = Step(self.bilevel.weight_step, graphs)
         self._load_data(dataset)
 
     def _load_data(self, dataset: Dataset) -> None:
@@ -128,8 +133,7 @@ class SearchPhase(Phase):
         config = self.config
         span = config.weight_lr - config.weight_lr_min
         cosine = (1 + math.cos(math.pi * epoch / config.epochs)) / 2
-        for group in self.bilevel.weight_optimizer.param_groups:
-            group["lr"] = config.weight_lr_min + span * cosine
+        set_rate(self.bilevel.weight_optimizer, config.weight_lr_min + span * cosine)
         self.bilevel.supernet.train()
         self.bilevel.task.train()
 
@@ -146,8 +150,8 @@ class SearchPhase(Phase):
         task = self.bilevel.task
         train, search = (task.prepare(self.augment(images), labels) for images, labels in batch)
         if not self._alpha_rests(epoch):
-            self.bilevel.alpha_step(train, search)
-        return self.bilevel.weight_step(train).parts
+            self.alpha_step(train, search)
+        return self.weight_step(train).parts
 
     @torch.no_grad()
     def end_epoch(self, epoch: int) -> dict[str, Any]:
@@ -211,3 +215,5 @@ class SearchPhase(Phase):
         load_optimizer_tensors(
             bilevel.alpha_optimizer, under_prefix("alpha_optimizer", tensors), path
         )
+        for step in (self.alpha_step, self.weight_step):
+            step.forget()  # the optimizers have other buffers now

@@ -38,7 +38,7 @@ def run_search(
     """
     config = phase.config
     dispatch.reset()
-    environment = describe_environment(phase.device)
+    environment = {**describe_environment(phase.device), "step": config.step}
     if not resume:
         run.record_phase("search", config.to_dict(), environment)
     seconds = run_phase(

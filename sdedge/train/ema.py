@@ -1,6 +1,6 @@
 """Exponential moving average of weights."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -24,8 +24,8 @@ class Ema:
         self._live = list(state.values())
         self._names = list(state)
         self._shadow = [tensor.clone() for tensor in self._live]
-        self._floats = [tensor for tensor in self._shadow if tensor.is_floating_point()]
-        self._live_floats = [tensor for tensor in self._live if tensor.is_floating_point()]
+        self._floats, self._integers = _by_kind(self._shadow)
+        self._live_floats, self._live_integers = _by_kind(self._live)
 
     @torch.no_grad()
     def update(self) -> None:
@@ -33,9 +33,8 @@ class Ema:
         self._updates += 1
         decay = min(self._decay, (1 + self._updates) / (10 + self._updates))
         torch._foreach_lerp_(self._floats, self._live_floats, 1 - decay)
-        for shadow, live in zip(self._shadow, self._live, strict=True):
-            if not shadow.is_floating_point():
-                shadow.copy_(live)
+        if self._integers:
+            torch._foreach_copy_(self._integers, self._live_integers)
 
     @torch.no_grad()
     def swap(self) -> None:
@@ -60,3 +59,12 @@ class Ema:
         self._updates = int(tensors["updates"])
         for name, shadow in zip(self._names, self._shadow, strict=True):
             shadow.copy_(tensors[name])
+
+
+def _by_kind(tensors: Iterable[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Floating tensors, and the others."""
+    floats: list[Tensor] = []
+    others: list[Tensor] = []
+    for tensor in tensors:
+        (floats if tensor.is_floating_point() else others).append(tensor)
+    return floats, others

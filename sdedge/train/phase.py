@@ -23,6 +23,7 @@ from sdedge.data.pipeline import Batches
 from sdedge.device import derived_seed, make_deterministic, on_device, seed_step, select_device
 from sdedge.errors import ConfigError
 from sdedge.genotype import Genotype
+from sdedge.graphs import Step, rate_settings, select_graphs, set_rate
 from sdedge.loop import Phase
 from sdedge.meters import Meters
 from sdedge.space.network import Network, check_auxiliary_size
@@ -35,7 +36,9 @@ _EVALUATION_BATCH = 250
 
 def check_training(config: TrainConfig) -> None:
     """Raise ConfigError for what cannot run here, before any data are opened."""
-    autocast_dtype(config, select_device(config.device))
+    device = select_device(config.device)
+    autocast_dtype(config, device)
+    select_graphs(config.cuda_graphs, device)
 
 
 class TrainPhase(Phase):
@@ -77,10 +80,11 @@ class TrainPhase(Phase):
         self.network = on_device(network, self.device)
         self.optimizer = SGD(
             self.network.parameters(),
-            lr=config.lr,
+            **rate_settings(self.device, config.lr),
             momentum=config.momentum,
             weight_decay=config.weight_decay,
         )
+        self.learn = Step(self._learn, select_graphs(config.cuda_graphs, self.device))
         self.ema = Ema(self.network, config.ema_decay) if config.ema_decay else None
         self._load_data(dataset)
 
@@ -104,7 +108,10 @@ class TrainPhase(Phase):
     def begin_epoch(self, epoch: int) -> None:
         """Drop path grows linearly with the epoch (DARTS, section A.2.1)."""
         self.network.train()
-        self.network.drop_path_probability = self.config.drop_path * epoch / self.epochs
+        probability = self.config.drop_path * epoch / self.epochs
+        if probability != self.network.drop_path_probability:
+            self.network.drop_path_probability = probability
+            self.learn.forget()  # a number, not a tensor: the graph would keep the old one
 
     def batches(self, epoch: int, start_step: int) -> Iterator[Any]:
         """Pairs of images and labels."""
@@ -114,17 +121,20 @@ class TrainPhase(Phase):
     def step(self, epoch: int, step: int, batch: Any) -> Mapping[str, Tensor]:
         """One step of SGD on one augmented batch."""
         images, labels = batch
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, epoch + (step + 0.5) / self.steps)
+        set_rate(self.optimizer, learning_rate(self.config, epoch + (step + 0.5) / self.steps))
+        values = self.learn(self.augment(images), labels)
+        if self.ema:
+            self.ema.update()
+        return values
+
+    def _learn(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         with self._autocast():
-            logits, auxiliary = self.network.forward_with_auxiliary(self.augment(images))
+            logits, auxiliary = self.network.forward_with_auxiliary(images)
             loss = training_loss(self.config, logits, auxiliary, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
         self.optimizer.step()
-        if self.ema:
-            self.ema.update()
         hits = logits.detach().argmax(dim=1) == labels
         return {"loss": loss.detach(), "accuracy": hits.double().mean()}
 
@@ -172,6 +182,7 @@ class TrainPhase(Phase):
         """Put back what `state` gave."""
         load_module(self.network, under_prefix("network", tensors), path)
         load_optimizer_tensors(self.optimizer, under_prefix("optimizer", tensors), path)
+        self.learn.forget()  # the optimizer has other buffers now
         if self.ema:
             self.ema.load(under_prefix("ema", tensors), path)
 

@@ -30,7 +30,7 @@ def run_training(
     when asked to stop.
     """
     config, description = phase.config, phase.description
-    environment = describe_environment(phase.device)
+    environment = {**describe_environment(phase.device), "step": config.step}
     if not resume:
         # The settings come last: a run that has them can be resumed.
         write_atomic(run.genotype, description.genotype.to_json().encode())

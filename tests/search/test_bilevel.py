@@ -1,7 +1,7 @@
 """The bilevel step, against autograd through the whole of what its formulas stand for."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -15,7 +15,13 @@ from sdedge.search.bilevel import Bilevel
 from sdedge.search.strategies import STRATEGIES, darts, get_strategy
 from sdedge.search.tasks import TASKS, build_task
 from sdedge.search.tasks.task import TaskBatch
-from sdedge.space.supernet import CELL_TYPES, WEIGHT_SHAPE, Supernet
+from sdedge.space.supernet import (
+    CELL_TYPES,
+    WEIGHT_SHAPE,
+    MixingWeights,
+    Supernet,
+    SupernetOutput,
+)
 
 SIZE, CLASSES, RANGE = 8, 3, (-2.0, 2.0)
 
@@ -100,6 +106,82 @@ def test_the_first_order_gradient_is_that_of_the_search_loss(task: str) -> None:
         assert alpha.grad is not None
         assert float(gradient.norm()) > 0
         torch.testing.assert_close(gradient, alpha.grad, rtol=1e-5, atol=1e-7)
+
+
+class Spy(torch.autograd.Function):
+    """scores * alpha * weight, computed as a fused operator is: what forward saw as wanted."""
+
+    wanted: ClassVar[list[tuple[bool, bool]]] = []  # of alpha and weight, in each backward pass
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, alpha: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(scores, alpha, weight)
+        return scores * alpha * weight
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
+        scores, alpha, weight = ctx.saved_tensors
+        _, for_alpha, for_weight = ctx.needs_input_grad
+        Spy.wanted.append((for_alpha, for_weight))
+        g_alpha = (g * scores * weight).sum() if for_alpha else None
+        return None, g_alpha, (g * scores * alpha).sum() if for_weight else None
+
+
+class SpiedNetwork(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(0.7))
+
+    def forward(self, x: Tensor, weights: MixingWeights) -> SupernetOutput:
+        alpha = sum(weights[name][:, 0].sum() for name in CELL_TYPES)
+        logits = Spy.apply(x[:, :CLASSES, 0, 0], alpha, self.weight)
+        return SupernetOutput(logits, x)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected"),
+    [
+        ("darts", [(True, False)]),
+        # The step ahead and the gradient there ask for the weights, the two differences do not.
+        ("darts-2nd", [(True, True), (True, True), (True, False), (True, False)]),
+    ],
+)
+def test_where_alphas_gradient_alone_is_wanted_no_operator_computes_another(
+    strategy: str, expected: list[tuple[bool, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Spy, "wanted", [])
+    whole = build(strategy, "classification")
+    bilevel = Bilevel(
+        SpiedNetwork(),  # type: ignore[arg-type]
+        whole.task,
+        whole.alphas,
+        whole.strategy,
+        SearchConfig(),
+    )
+    train, search = batches(bilevel)
+    bilevel.alpha_step(train, search)
+    assert Spy.wanted == expected
+    bilevel.weight_step(train)
+    assert Spy.wanted[len(expected) :] == [(False, True)]
+
+
+@pytest.mark.parametrize("impl", ["auto", "reference"])
+def test_frozen_weights_leave_alphas_gradient_as_it_is(impl: Any) -> None:
+    bilevel = build()
+    bilevel.supernet.impl = impl
+    _, search = batches(bilevel)
+    plain = torch.autograd.grad(bilevel.loss(search).total, bilevel.alpha_list)
+    assert all_equal(list(darts.first_order_gradient(bilevel, search, search)), list(plain))
+
+
+def test_frozen_weights_are_put_back_as_they_were_even_on_an_error() -> None:
+    bilevel = build()
+    bilevel.weight_list[3].requires_grad_(False)
+    before = [weight.requires_grad for weight in bilevel.weight_list]
+    with pytest.raises(MemoryError), bilevel.frozen():
+        assert not any(weight.requires_grad for weight in bilevel.weight_list)
+        raise MemoryError
+    assert [weight.requires_grad for weight in bilevel.weight_list] == before
 
 
 class Loss(nn.Module):

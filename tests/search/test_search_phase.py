@@ -107,8 +107,8 @@ def test_weights_never_see_the_search_half_nor_alphas_the_training_half(
         return TaskLoss(torch.zeros(()), {})
 
     monkeypatch.setattr(phase, "augment", lambda pixels: pixels)
-    monkeypatch.setattr(phase.bilevel, "alpha_step", lambda _, search: note("search", search))
-    monkeypatch.setattr(phase.bilevel, "weight_step", lambda train: note("train", train))
+    monkeypatch.setattr(phase, "alpha_step", lambda _, search: note("search", search))
+    monkeypatch.setattr(phase, "weight_step", lambda train: note("train", train))
     for step, batch in enumerate(phase.batches(0, 0)):
         phase.step(0, step, batch)
     assert sorted(seen["train"]) == list(range(count // 2))

@@ -86,3 +86,12 @@ def test_the_average_follows_weights_that_an_optimizer_moves() -> None:
     optimizer.step()
     ema.update()
     assert torch.equal(ema.tensors()["weight"], norm.weight)
+
+
+def test_a_module_without_counters_is_averaged() -> None:
+    linear = nn.Linear(2, 1)
+    ema = Ema(linear, 0.0)
+    with torch.no_grad():
+        linear.weight.fill_(3.0)
+    ema.update()
+    assert torch.equal(ema.tensors()["weight"], linear.weight)

@@ -29,7 +29,8 @@ def softmax_relaxation(alphas: Alphas) -> MixingWeights:
 
 def first_order_gradient(bilevel: Bilevel, train: TaskBatch, search: TaskBatch) -> Sequence[Tensor]:
     """dL_search/dalpha at the present weights; no weight gradient is computed."""
-    return torch.autograd.grad(bilevel.loss(search).total, bilevel.alpha_list)
+    with bilevel.frozen():
+        return torch.autograd.grad(bilevel.loss(search).total, bilevel.alpha_list)
 
 
 def second_order_gradient(
@@ -54,7 +55,7 @@ def second_order_gradient(
             step = gradient + decay * parameter
             ahead.append(-eta * (step if buffer is None else step + momentum * buffer))
 
-    with _moved(parameters, ahead, 1.0):
+    with _moved(parameters, ahead):
         both = torch.autograd.grad(
             bilevel.loss(search).total,
             [*bilevel.alpha_list, *parameters],
@@ -64,10 +65,10 @@ def second_order_gradient(
     count = len(bilevel.alpha_list)
     direct, direction = both[:count], both[count:]
     norm = torch.stack([d.square().sum() for d in direction]).sum().sqrt()
-    epsilon = float(_DIFFERENCE / norm)
+    epsilon = _DIFFERENCE / norm
 
-    def train_gradient(distance: float) -> Sequence[Tensor]:
-        with _moved(parameters, direction, distance):
+    def train_gradient(distance: Tensor) -> Sequence[Tensor]:
+        with bilevel.frozen(), _moved(parameters, torch._foreach_mul(direction, distance)):
             return torch.autograd.grad(bilevel.loss(train).total, bilevel.alpha_list)
 
     above, below = train_gradient(epsilon), train_gradient(-epsilon)
@@ -75,13 +76,11 @@ def second_order_gradient(
 
 
 @contextmanager
-def _moved(
-    parameters: Sequence[Tensor], direction: Sequence[Tensor], distance: float
-) -> Iterator[None]:
-    """Parameters displaced by `distance` along `direction`, put back to the bit at the end."""
+def _moved(parameters: Sequence[Tensor], displacement: Sequence[Tensor]) -> Iterator[None]:
+    """Parameters displaced, and put back to the bit at the end."""
     with torch.no_grad():
         origin = [parameter.clone() for parameter in parameters]
-        torch._foreach_add_(list(parameters), list(direction), alpha=distance)
+        torch._foreach_add_(list(parameters), list(displacement))
     try:
         yield
     finally:
