@@ -3,9 +3,10 @@
     python benchmarks/aot.py [--json]
 
 Calls each operator on CPU tensors with its kernels replaced by recorders, so what is compiled is
-what would be launched: the mixed sum of the last node of a DARTS cell (35 inputs), one of more
-inputs than a launch takes, and the reconstruction loss of a batch of CIFAR images. Prints what
-ptxas allotted and the widest global load in the PTX; exits 1 if a kernel spills to memory.
+what would be launched: in a DARTS supernet for CIFAR (64 images, 16 channels of 32 x 32 to 64 of
+8 x 8) the last node of a cell (35 inputs), four separable branches and both pools; and the
+reconstruction loss. Prints what ptxas allotted, the widest global load in the PTX, and the size of
+all tensors that the launch reads or writes; exits 1 if a kernel spills to memory.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 os.environ.pop("TRITON_INTERPRET", None)  # triton compiles nothing while it interprets
 
@@ -29,12 +30,23 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from sdedge.kernels import fused as shared
+from sdedge.kernels.batch_norm import batch_statistics
 from sdedge.kernels.masked_mse import fused as masked_mse
 from sdedge.kernels.mixed_sum import fused as mixed_sum
+from sdedge.kernels.pools import fused as pools
+from sdedge.kernels.separable import fused as separable
 
 CAPABILITIES = (75, 80, 86, 90, 100)
-DTYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
-MODULES: tuple[ModuleType, ...] = (masked_mse, mixed_sum)
+DTYPES = {
+    torch.float32: "fp32",
+    torch.float16: "fp16",
+    torch.bfloat16: "bf16",
+    torch.int64: "i64",
+    torch.int8: "i8",
+}
+MODULES: tuple[ModuleType, ...] = (masked_mse, mixed_sum, pools, separable, shared)
+STAGES = {16: 32, 32: 16, 64: 8}  # channels -> height and width in a DARTS supernet for CIFAR
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,7 @@ class Launch:
     kernel: Any
     arguments: dict[str, Any]
     options: dict[str, int]
+    moved_bytes: int  # if every tensor is read or written once
 
 
 @dataclass(frozen=True)
@@ -57,10 +70,13 @@ class Usage:
     spilled_bytes: int
     shared_bytes: int
     widest_load_bits: int
+    moved_bytes: int
 
 
 class Recorder:
     """Stands in for a kernel and keeps the arguments of its launches."""
+
+    stored: ClassVar[dict[int, Tensor | None]] = {}  # by where their addresses are kept
 
     def __init__(self, kernel: Any, launches: list[Launch]) -> None:
         self.kernel, self.launches = kernel, launches
@@ -70,15 +86,59 @@ class Recorder:
             names = self.kernel.arg_names
             given = dict(zip(names, positional, strict=False)) | named
             arguments = {name: given.pop(name) for name in names}
-            self.launches.append(Launch(self.kernel, arguments, options=given))
+            moved = sum(self.sizes(arguments).values())
+            self.launches.append(Launch(self.kernel, arguments, given, moved))
 
         return record
 
+    def sizes(self, arguments: dict[str, Any]) -> dict[int, int]:
+        """Bytes of every tensor by its address, those behind stored addresses too."""
+        if "p_address" in arguments:
+            table, none = arguments["p_address"], arguments["p_none"]
+            for k, x in enumerate(arguments["p_xs"]):
+                self.stored[table.data_ptr() + 8 * k] = None if x is none else x
+            return {0: table.nbytes}
+        tensors = [x for x in arguments.values() if isinstance(x, Tensor)]
+        tensors += [x for xs in arguments.values() if isinstance(xs, tuple) for x in xs]
+        for table in [x for x in tensors if x.dtype == torch.int64]:
+            slots = [table.data_ptr() + 8 * k for k in range(len(table))]
+            tensors += [x for slot in slots if (x := self.stored[slot]) is not None]
+        return {x.data_ptr(): x.nbytes for x in tensors}
 
-def mixed_sum_call(dtype: torch.dtype, count: int, w_step: bool) -> Tensor:
-    """Mix feature maps of the first cell; a step on network weights wants no gradient of these."""
-    inputs = [torch.ones(64, 16, 32, 32, dtype=dtype, requires_grad=True) for _ in range(count)]
-    return mixed_sum.mixed_sum_fused(inputs, torch.ones(count, requires_grad=not w_step))
+
+def maps(count: int, channels: int, dtype: torch.dtype) -> list[Tensor]:
+    """Feature maps of one stage, channels-last, that want a gradient."""
+    shape = (64, channels, STAGES[channels], STAGES[channels])
+    form = torch.channels_last
+    return [
+        torch.ones(shape, dtype=dtype).contiguous(memory_format=form).requires_grad_()
+        for _ in range(count)
+    ]
+
+
+def mixed_sum_call(dtype: torch.dtype, count: int, channels: int, w_step: bool) -> list[Tensor]:
+    """Mix feature maps; a step on network weights wants no gradient of the mixing weights."""
+    inputs = maps(count, channels, dtype)
+    statistics = None if w_step else [batch_statistics(x) for x in inputs]
+    weights = torch.ones(count, requires_grad=not w_step)
+    return [mixed_sum.mixed_sum_fused(inputs, weights, statistics, True)]
+
+
+def separable_call(dtype: torch.dtype, channels: int, first: bool) -> list[Tensor]:
+    """Four branches: first halves of one source, or second halves of four raw maps."""
+    inputs = maps(1 if first else 4, channels, dtype)
+    statistics = None if first else [batch_statistics(x) for x in inputs]
+    size, dilation, stride = (5, 1, 1) if first else (3, 2, 2)
+    depthwise = [torch.ones(channels, 1, size, size, requires_grad=True) for _ in range(4)]
+    pointwise = [torch.ones(channels, channels, 1, 1, requires_grad=True) for _ in range(4)]
+    return separable.separable_fused(
+        inputs, depthwise, pointwise, statistics, stride, dilation, True
+    )[0]
+
+
+def pools_call(dtype: torch.dtype, channels: int, stride: int) -> list[Tensor]:
+    """Pool a source."""
+    return pools.pools_fused(*maps(1, channels, dtype), stride, True)[0]
 
 
 def masked_mse_call(dtype: torch.dtype) -> Tensor:
@@ -88,13 +148,23 @@ def masked_mse_call(dtype: torch.dtype) -> Tensor:
     return masked_mse.masked_mse_fused(prediction, prediction.detach(), mask, 8)
 
 
-def operator_calls() -> Iterator[tuple[str, Tensor]]:
-    """Call the operators forward; yields (case, output)."""
-    for dtype in (torch.float32, torch.bfloat16):
-        yield f"{DTYPES[dtype]}, K=35", mixed_sum_call(dtype, 35, w_step=False)
-    yield "fp16, K=41, w step", mixed_sum_call(torch.float16, 41, w_step=True)
-    for dtype in (torch.float32, torch.float16):
-        yield f"{DTYPES[dtype]}, P=8", masked_mse_call(dtype)
+def operator_calls() -> Iterator[tuple[str, list[Tensor]]]:
+    """Call the operators forward; yields (case, outputs)."""
+    fp32, fp16, bf16 = torch.float32, torch.float16, torch.bfloat16
+    for dtype, channels in ((fp32, 16), (bf16, 16), (bf16, 64)):
+        name = f"{DTYPES[dtype]}, C={channels}, K=35"
+        yield name, mixed_sum_call(dtype, 35, channels, w_step=False)
+    yield "fp16, C=16, K=41, w step", mixed_sum_call(fp16, 41, 16, w_step=True)
+    for dtype in (fp32, bf16):
+        for channels in STAGES:
+            first = channels != 32
+            case = "5x5" if first else "3x3, dilation and stride 2, statistics"
+            name = f"{DTYPES[dtype]}, C={channels}, {case}"
+            yield name, separable_call(dtype, channels, first)
+        yield f"{DTYPES[dtype]}, C=16", pools_call(dtype, 16, stride=1)
+        yield f"{DTYPES[dtype]}, C=32, stride 2", pools_call(dtype, 32, stride=2)
+    for dtype in (fp32, fp16):
+        yield f"{DTYPES[dtype]}, P=8", [masked_mse_call(dtype)]
 
 
 def record_launches() -> list[tuple[str, Launch]]:
@@ -105,7 +175,7 @@ def record_launches() -> list[tuple[str, Launch]]:
             setattr(module, name, Recorder(getattr(module, name), launches))
     labelled: list[tuple[str, Launch]] = []
     for case, output in operator_calls():
-        torch.autograd.backward(output, torch.ones_like(output))
+        torch.autograd.backward(output, [torch.ones_like(z) for z in output])
         labelled += [(case, launch) for launch in launches[len(labelled) :]]
     return labelled
 
@@ -150,7 +220,8 @@ def compile_launch(case: str, launch: Launch, capability: int) -> Usage:
         registers=taken["REG"],
         spilled_bytes=taken["STACK"] + taken["LOCAL"],
         shared_bytes=compiled.metadata.shared,
-        widest_load_bits=max(int(lanes or 1) * int(bits) for lanes, bits in loads),
+        moved_bytes=launch.moved_bytes,
+        widest_load_bits=max((int(lanes or 1) * int(bits) for lanes, bits in loads), default=0),
     )
 
 
@@ -161,6 +232,7 @@ def print_table(usages: list[Usage]) -> None:
         "spilled_bytes": "spilled, bytes",
         "shared_bytes": "shared, bytes",
         "widest_load_bits": "widest load, bits",
+        "moved_bytes": "moved, bytes",
     }
     architectures = ", ".join(f"sm_{capability}" for capability in CAPABILITIES)
     print(f"Values are for {architectures} in this order, or one for all.\n")

@@ -115,7 +115,7 @@ def refuse_second_derivative(op: str) -> None:
     """
     if torch.is_grad_enabled():
         raise KernelError(
-            f"{op}: the Triton kernels have no second derivative (create_graph=True); "
+            f"{op}: its fused forms have no second derivative (create_graph=True); "
             "use impl='reference'"
         )
 

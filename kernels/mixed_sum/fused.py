@@ -1,9 +1,14 @@
-"""The mixed sum as one Triton pass forward and one backward.
+"""The mixed sum as one Triton pass over its inputs forward, and one or two backward.
 
-All tensors are brought to one dense memory layout and read flat. Each program of the backward
-pass reads one block of the upstream gradient and of every input, writes the input gradients and
-one partial sum for each weight; torch then adds up the partial sums. There are no atomics, so
-equal inputs give equal bits.
+All tensors are brought to one dense memory layout and read as rows of channels; without statistics
+a row is one element. Batch norm and mixing weight fold into two numbers for each input and channel,
+y = sum over k of scale[k] * (z[k] - mean[k]), so a normalised tensor never exists. Two tiny
+launches first write these, and the addresses of the inputs, so that the passes loop over any number
+of inputs and are compiled once for all.
+
+Backward, one pass takes the sums that weights and batch norm need, over a bounded number of
+programs; a small launch turns them into gz[k] = a[k] * g + b[k] * z[k] + c[k] and the gradient of
+the weights; a second pass writes the gz. There are no atomics, so equal inputs give equal bits.
 """
 
 from collections.abc import Sequence
@@ -15,116 +20,363 @@ import triton.language as tl
 from torch import Tensor
 
 from sdedge.kernels.dispatch import LAUNCH_OPTIONS, refuse_second_derivative
+from sdedge.kernels.fused import batch_norm_coefficients, lay_out, reciprocal_deviation
 
-MAX_INPUTS = 40  # one launch unrolls over its inputs; the last node of a DARTS cell has 35
+_AT_ONCE = 128  # pointers that one launch takes: a kernel has 4 KB of arguments
+
+
+@triton.jit
+def mixed_sum_address_kernel(
+    p_xs: tl.tuple,  # pointers; p_none stands for none
+    p_none: tl.tensor,
+    p_address: tl.tensor,  # one int64 for each
+) -> None:
+    """Write addresses to the device, 0 for none: the host cannot without waiting for it."""
+    for k in tl.static_range(len(p_xs)):
+        address = p_xs[k].to(tl.int64)
+        tl.store(p_address + k, tl.where(address == p_none.to(tl.int64), 0, address))
+
+
+@triton.jit
+def load_address(
+    p_address: tl.tensor,  # (K,) int64
+    k: tl.tensor,
+    inputs: int,
+    p_like: tl.tensor,
+    aligned: tl.constexpr,
+) -> tl.tuple:
+    """The k-th pointer, and whether there is one, as a block of one mask."""
+    address = tl.load(p_address + k, mask=k < inputs, other=0)
+    p_x = address.to(p_like.dtype)
+    if aligned:
+        p_x = tl.multiple_of(p_x, 16)
+    return p_x, tl.zeros([1], tl.int64) + address != 0
+
+
+@triton.jit
+def mixed_sum_fold_kernel(
+    p_statistics: tl.tensor,  # (K,) addresses of (2, C) fp32, 0 where an input has none
+    p_w: tl.tensor,  # (K,)
+    p_mean: tl.tensor,  # (K, C) fp32
+    p_r: tl.tensor,  # (K, C) fp32, reciprocal deviations
+    p_scale: tl.tensor,  # (K, C) fp32
+    channels: tl.constexpr,
+    block_c: tl.constexpr,
+) -> None:
+    """Fold batch norm and weight of one input: w * (z - mean) * r = scale * (z - mean)."""
+    k = tl.program_id(0)
+    o_c = tl.arange(0, block_c)
+    p_s, known = load_address(p_statistics, k, tl.num_programs(0), p_mean, False)
+    b_mean = tl.load(p_s + o_c, mask=(o_c < channels) & known, other=0.0)
+    b_variance = tl.load(p_s + channels + o_c, mask=(o_c < channels) & known, other=0.0)
+    b_r = tl.where(known, reciprocal_deviation(b_variance), 1.0)
+    b_scale = tl.load(p_w + k).to(tl.float32) * b_r
+    o_i = k * channels + o_c
+    tl.store(p_mean + o_i, b_mean, mask=o_c < channels)
+    tl.store(p_r + o_i, b_r, mask=o_c < channels)
+    tl.store(p_scale + o_i, b_scale, mask=o_c < channels)
 
 
 @triton.jit
 def mixed_sum_fwd_kernel(
-    p_xs: tl.tuple,  # K x (n,)
-    p_w: tl.tensor,  # (K,)
-    p_carry: tl.tensor,  # (n,) fp32, the sum over the inputs of earlier launches, or None
-    p_y: tl.tensor,  # (n,)
-    n: int,
+    p_zs: tl.tensor,  # (K,) addresses of (rows, C)
+    p_mean: tl.tensor,  # (K, C) fp32
+    p_scale: tl.tensor,  # (K, C) fp32
+    p_y: tl.tensor,  # (rows, C)
+    rows: int,
+    inputs: int,
+    aligned: tl.constexpr,
+    channels: tl.constexpr,
     block: tl.constexpr,
+    block_c: tl.constexpr,
+    unroll: tl.constexpr,
 ) -> None:
-    """Write one block of y = sum over k of w[k] * x[k], added to the carry of earlier launches."""
-    o_i = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
-    m_i = o_i < n
-    b_y = tl.zeros([block], tl.float32) if p_carry is None else tl.load(p_carry + o_i, mask=m_i)
-    for k in tl.static_range(len(p_xs)):
-        b_x = tl.load(p_xs[k] + o_i, mask=m_i).to(tl.float32)
-        b_y += tl.load(p_w + k).to(tl.float32) * b_x
+    """Write one block of y."""
+    o_r = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
+    o_c = tl.arange(0, block_c)
+    o_i = o_r[:, None] * channels + o_c[None, :]
+    m_i = (o_r < rows)[:, None] & (o_c < channels)[None, :]
+    b_y = tl.zeros([block, block_c], tl.float32)
+    for start in range(0, inputs, unroll):
+        for j in tl.static_range(unroll):
+            k = start + j
+            p_z, there = load_address(p_zs, k, inputs, p_y, aligned)
+            m_c = (o_c < channels) & there
+            b_mean = tl.load(p_mean + k * channels + o_c, mask=m_c, other=0.0)
+            b_scale = tl.load(p_scale + k * channels + o_c, mask=m_c, other=0.0)
+            b_z = tl.load(p_z + o_i, mask=m_i & there, other=0.0).to(tl.float32)
+            b_y += b_scale[None, :] * (b_z - b_mean[None, :])
     tl.store(p_y + o_i, b_y.to(p_y.dtype.element_ty), mask=m_i)
 
 
 @triton.jit
-def mixed_sum_bwd_kernel(
-    p_g: tl.tensor,  # (n,)
-    p_xs: tl.tuple,  # K x (n,), or empty without p_partial
-    p_w: tl.tensor,  # (K,)
-    p_gxs: tl.tuple,  # K x (n,), None where no gradient is wanted
-    p_partial: tl.tensor,  # (K, programs) fp32, or None if weights need no gradient
-    n: int,
+def mixed_sum_sums_kernel(
+    p_g: tl.tensor,  # (rows, C)
+    p_zs: tl.tensor,  # (K,) addresses of (rows, C), 0 where no sum is wanted
+    p_mean: tl.tensor,  # (K, C) fp32
+    p_partial: tl.tensor,  # (K + 1, programs, C) fp32
+    rows: int,
+    inputs: int,
+    aligned: tl.constexpr,
+    channels: tl.constexpr,
     block: tl.constexpr,
+    block_c: tl.constexpr,
 ) -> None:
-    """Write one block of every input gradient, and its share of the weight gradients."""
-    i_program = tl.program_id(0)
-    o_i = i_program.to(tl.int64) * block + tl.arange(0, block)
-    m_i = o_i < n
-    b_g = tl.load(p_g + o_i, mask=m_i, other=0.0).to(tl.float32)
-    for k in tl.static_range(len(p_gxs)):
-        if p_gxs[k] is not None:
-            b_gx = tl.load(p_w + k).to(tl.float32) * b_g
-            tl.store(p_gxs[k] + o_i, b_gx.to(p_gxs[k].dtype.element_ty), mask=m_i)
-        if p_partial is not None:
-            b_x = tl.load(p_xs[k] + o_i, mask=m_i, other=0.0).to(tl.float32)
-            tl.store(p_partial + k * tl.num_programs(0) + i_program, tl.sum(b_g * b_x))
+    """Write the sums of g * (z[k] - mean[k]), and last of g, over every so-many-th block.
 
-
-def launch_config(numel: int) -> tuple[int, dict[str, int]]:
-    """Return (programs, options): four elements a thread.
-
-    That is the widest load for float32. Eight halves a thread would be theirs, but spill registers
-    at 35 inputs.
+    The groups of programs share out the inputs.
     """
-    block, num_warps = 512, 4
-    return triton.cdiv(numel, block), {"block": block, "num_warps": num_warps, **LAUNCH_OPTIONS}
+    i_program, programs = tl.program_id(0), tl.num_programs(0)
+    o_c = tl.arange(0, block_c)
+    m_c = o_c < channels
+    for k in range(tl.program_id(1), inputs + 1, tl.num_programs(1)):
+        p_z, there = load_address(p_zs, k, inputs, p_g, aligned)
+        if (p_z.to(tl.int64) != 0) | (k == inputs):
+            b_mean = tl.load(p_mean + k * channels + o_c, mask=m_c & there, other=-1.0)
+            b_sum = tl.zeros([block, block_c], tl.float32)
+            for i in range(i_program, tl.cdiv(rows, block), programs):
+                o_r = (i * block + tl.arange(0, block)).to(tl.int64)[:, None]
+                o_i = o_r * channels + o_c[None, :]
+                m_i = (o_r < rows) & m_c[None, :]
+                b_g = tl.load(p_g + o_i, mask=m_i, other=0.0).to(tl.float32)
+                b_z = tl.load(p_z + o_i, mask=m_i & there, other=0.0).to(tl.float32)
+                b_sum += b_g * (b_z - b_mean[None, :])
+            o_p = (k * programs + i_program) * channels + o_c
+            tl.store(p_partial + o_p, tl.sum(b_sum, 0), mask=m_c)
 
 
-def mixed_sum_fused(inputs: Sequence[Tensor], weights: Tensor) -> Tensor:
+@triton.jit
+def mixed_sum_coefficients_kernel(
+    p_partial: tl.tensor,  # (K + 1, programs, C) fp32
+    p_mean: tl.tensor,  # (K, C) fp32
+    p_r: tl.tensor,  # (K, C) fp32
+    p_w: tl.tensor,  # (K,)
+    p_b: tl.tensor,  # (K, C) fp32, or None where statistics are constants
+    p_c: tl.tensor,  # (K, C) fp32, or None where statistics are constants
+    p_gw: tl.tensor,  # (K,) fp32, or None if weights need no gradient
+    programs: int,
+    count: int,  # values a channel
+    channels: tl.constexpr,
+    block: tl.constexpr,
+    block_c: tl.constexpr,
+) -> None:
+    """Add up the sums of one input; write its coefficients b and c and its weight gradient."""
+    k = tl.program_id(0)
+    o_c = tl.arange(0, block_c)
+    m_c = o_c < channels
+    p_partial_g = p_partial + tl.num_programs(0) * programs * channels
+    p_partial += k * programs * channels
+    b_gz = tl.zeros([block, block_c], tl.float32)
+    b_g = tl.zeros([block, block_c], tl.float32)
+    for start in range(0, programs, block):
+        o_r = start + tl.arange(0, block)[:, None]
+        o_i = o_r * channels + o_c[None, :]
+        m_i = (o_r < programs) & m_c[None, :]
+        b_gz += tl.load(p_partial + o_i, mask=m_i, other=0.0)
+        if p_b is not None:
+            b_g += tl.load(p_partial_g + o_i, mask=m_i, other=0.0)
+    b_mean = tl.load(p_mean + k * channels + o_c, mask=m_c, other=0.0)
+    b_r = tl.load(p_r + k * channels + o_c, mask=m_c, other=0.0)
+    b_w = tl.load(p_w + k).to(tl.float32)
+    _, b_b, b_c, b_gzhat = batch_norm_coefficients(
+        b_mean, b_r, b_w, tl.sum(b_g, 0), tl.sum(b_gz, 0), count
+    )
+    if p_b is not None:
+        tl.store(p_b + k * channels + o_c, b_b, mask=m_c)
+        tl.store(p_c + k * channels + o_c, b_c, mask=m_c)
+    if p_gw is not None:
+        tl.store(p_gw + k, tl.sum(b_gzhat))
+
+
+@triton.jit
+def mixed_sum_bwd_kernel(
+    p_g: tl.tensor,  # (rows, C)
+    p_zs: tl.tensor,  # (K,) addresses of (rows, C), 0 where b and c are; or None for all
+    p_a: tl.tensor,  # (K, C) fp32
+    p_b: tl.tensor,  # (K, C) fp32, or None
+    p_c: tl.tensor,  # (K, C) fp32, or None
+    p_gzs: tl.tensor,  # (K,) addresses of (rows, C), 0 where no gradient is wanted
+    rows: int,
+    inputs: int,
+    aligned: tl.constexpr,
+    channels: tl.constexpr,
+    block: tl.constexpr,
+    block_c: tl.constexpr,
+    unroll: tl.constexpr,
+) -> None:
+    """Write one block of every input gradient, a[k] * g + b[k] * z[k] + c[k]."""
+    o_r = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
+    o_c = tl.arange(0, block_c)
+    o_i = o_r[:, None] * channels + o_c[None, :]
+    m_c = o_c < channels
+    m_i = (o_r < rows)[:, None] & m_c[None, :]
+    b_g = tl.load(p_g + o_i, mask=m_i, other=0.0).to(tl.float32)
+    for start in range(0, inputs, unroll):
+        for j in tl.static_range(unroll):
+            k = start + j
+            p_gz, wanted = load_address(p_gzs, k, inputs, p_g, aligned)
+            b_a = tl.load(p_a + k * channels + o_c, mask=m_c & wanted, other=0.0)
+            b_gz = b_a[None, :] * b_g
+            if p_zs is not None:
+                p_z, there = load_address(p_zs, k, inputs, p_g, aligned)
+                b_z = tl.load(p_z + o_i, mask=m_i & there, other=0.0).to(tl.float32)
+                b_b = tl.load(p_b + k * channels + o_c, mask=m_c & there, other=0.0)
+                b_c = tl.load(p_c + k * channels + o_c, mask=m_c & there, other=0.0)
+                b_gz += b_b[None, :] * b_z + b_c[None, :]
+            tl.store(p_gz + o_i, b_gz.to(p_g.dtype.element_ty), mask=m_i & wanted)
+
+
+def launch_config(rows: int, channels: int) -> tuple[int, dict[str, int]]:
+    """Return (programs, options) of a pass that writes: four elements a thread.
+
+    That is the widest load for float32; four inputs are on their way at once. With a limit stated
+    ptxas does not spill a few registers to fit one more program on a multiprocessor.
+    """
+    blocks, options = _blocks(rows, channels, elements=512)
+    return blocks, {**options, "unroll": 4, "maxnreg": 96}
+
+
+def sums_config(rows: int, channels: int, inputs: int) -> tuple[tuple[int, int], dict[str, int]]:
+    """Return ((programs, groups), options) of the pass that sums: 16 elements a thread.
+
+    A bounded number of programs writes few partial sums; groups of inputs fill the device where
+    there are few blocks.
+    """
+    blocks, options = _blocks(rows, channels, elements=2048)
+    programs = min(blocks, 512)
+    return (programs, min(inputs + 1, triton.cdiv(2048, max(programs, 1)))), options
+
+
+def _blocks(rows: int, channels: int, elements: int) -> tuple[int, dict[str, int]]:
+    block_c = triton.next_power_of_2(channels)
+    block = max(1, elements // block_c)
+    sizes = {"channels": channels, "block": block, "block_c": block_c}
+    return triton.cdiv(rows, block), {**sizes, "num_warps": 4, **LAUNCH_OPTIONS}
+
+
+def mixed_sum_fused(
+    inputs: Sequence[Tensor],
+    weights: Tensor,
+    statistics: Sequence[Tensor | None] | None,
+    training: bool,
+) -> Tensor:
     """See `sdedge.kernels.mixed_sum.mixed_sum`."""
+    if statistics is None:
+        statistics = [None] * len(inputs)
     with torch.cuda.device(weights.get_device()):  # triton launches on the current device
-        y: Tensor = _MixedSum.apply(weights, *inputs)
+        y: Tensor = _MixedSum.apply(weights, statistics, training, *inputs)
     return y
 
 
 class _MixedSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weights: Tensor, *inputs: Tensor) -> Tensor:
-        y = torch.empty_like(inputs[0])  # dense, in the dimension order of inputs[0]
-        xs = tuple(_lay_out(x, y.stride()) for x in inputs)
+    def forward(
+        ctx: Any,
+        weights: Tensor,  # (K,)
+        statistics: Sequence[Tensor | None],
+        training: bool,
+        *inputs: Tensor,
+    ) -> Tensor:
+        known = [s is not None for s in statistics]
+        form = torch.channels_last if any(known) else torch.preserve_format
+        y = torch.empty_like(inputs[0], memory_format=form)
+        zs = [lay_out(z, y.stride()) for z in inputs]
         weights = weights.contiguous()
-        programs, options = launch_config(y.numel())
-        carry = None
-        for start in range(0, len(xs), MAX_INPUTS):
-            some = slice(start, start + MAX_INPUTS)
-            total = y if some.stop >= len(xs) else torch.empty_like(y, dtype=torch.float32)
-            mixed_sum_fwd_kernel[(programs,)](
-                xs[some], weights[some], carry, total, y.numel(), **options
-            )
-            carry = total
-        ctx.stride = y.stride()
-        ctx.save_for_backward(weights, *(xs if ctx.needs_input_grad[0] else ()))
+        channels = y.shape[1] if any(known) else 1
+        held = [None if s is None else s.to(torch.float32).contiguous() for s in statistics]
+        z_addresses, s_addresses = _addresses([*zs, *held], y.device).view(2, len(zs))
+        folded = _fold(s_addresses, weights, channels)
+        mean, _, scale = folded
+        rows = y.numel() // channels
+        programs, options = launch_config(rows, channels)
+        mixed_sum_fwd_kernel[(programs,)](
+            z_addresses, mean, scale, y, rows, len(zs), aligned=_aligned(zs), **options
+        )
+        needs_weights, _, _, *needs = ctx.needs_input_grad
+        ctx.normalised = [training and a and b for a, b in zip(known, needs, strict=True)]
+        kept = [z if needs_weights or n else None for z, n in zip(zs, ctx.normalised, strict=True)]
+        ctx.stride, ctx.channels = y.stride(), channels
+        ctx.save_for_backward(weights, folded, *kept)
         return y
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         refuse_second_derivative("mixed_sum")
-        weights, *xs = ctx.saved_tensors
-        g = _lay_out(g, ctx.stride)
-        needs_weights, *needs = ctx.needs_input_grad
-        programs, options = launch_config(g.numel())
-        gxs = tuple(torch.empty_like(g) if need else None for need in needs)
-        partial = None
-        if needs_weights:
-            partial = torch.empty(len(needs), programs, dtype=torch.float32, device=g.device)
-        for start in range(0, len(needs), MAX_INPUTS):
-            some = slice(start, start + MAX_INPUTS)
+        weights, folded, *zs = ctx.saved_tensors
+        needs_weights, _, _, *needs = ctx.needs_input_grad
+        g = lay_out(g, ctx.stride)
+        gzs = [torch.empty_like(g) if need else None for need in needs]
+        normalised = any(ctx.normalised)
+        read = [z if n else None for z, n in zip(zs, ctx.normalised, strict=True)]
+        write_to, read_from, sum_over = _addresses([*gzs, *read, *zs], g.device).view(3, len(zs))
+        aligned = _aligned([*gzs, *zs])
+        rows = g.numel() // ctx.channels
+        b = c = gw = None
+        if needs_weights or normalised:
+            b, c, gw = _sums(g, sum_over, aligned, weights, folded, normalised)
+        if any(needs):
+            programs, options = launch_config(rows, ctx.channels)
             mixed_sum_bwd_kernel[(programs,)](
                 g,
-                tuple(xs[some]),
-                weights[some],
-                gxs[some],
-                None if partial is None else partial[some],
-                g.numel(),
+                read_from if normalised else None,
+                folded[2],
+                b,
+                c,
+                write_to,
+                rows,
+                len(zs),
+                aligned=aligned,
                 **options,
             )
-        return None if partial is None else partial.sum(1).to(weights.dtype), *gxs
+        gw = gw.to(weights.dtype) if needs_weights and gw is not None else None
+        return gw, None, None, *gzs
 
 
-def _lay_out(x: Tensor, stride: tuple[int, ...]) -> Tensor:
-    """Return x, or a copy of it, with these strides."""
-    if x.stride() == stride:
-        return x
-    return torch.empty_strided(x.shape, stride, dtype=x.dtype, device=x.device).copy_(x)
+def _addresses(tensors: Sequence[Tensor | None], device: torch.device) -> Tensor:
+    """The addresses of tensors, 0 for None: (K,) int64."""
+    addresses = torch.empty(len(tensors), dtype=torch.int64, device=device)
+    for start in range(0, len(tensors), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        pointers = tuple(addresses if x is None else x for x in tensors[some])
+        mixed_sum_address_kernel[(1,)](pointers, addresses, addresses[some], **LAUNCH_OPTIONS)
+    return addresses
+
+
+def _aligned(tensors: Sequence[Tensor | None]) -> bool:
+    """Whether addresses allow the widest load."""
+    return all(x.data_ptr() % 16 == 0 for x in tensors if x is not None)
+
+
+def _fold(addresses: Tensor, weights: Tensor, channels: int) -> Tensor:
+    """Mean, reciprocal deviation and scale of every input: (3, K, C)."""
+    folded = torch.empty(3, len(weights), channels, dtype=torch.float32, device=weights.device)
+    block_c = triton.next_power_of_2(channels)
+    mixed_sum_fold_kernel[(len(weights),)](
+        addresses, weights, *folded, channels=channels, block_c=block_c, **LAUNCH_OPTIONS
+    )
+    return folded
+
+
+def _sums(
+    g: Tensor,
+    addresses: Tensor,  # (K,)
+    aligned: bool,
+    weights: Tensor,  # (K,)
+    folded: Tensor,  # (3, K, C)
+    normalised: bool,
+) -> tuple[Tensor | None, Tensor | None, Tensor]:
+    """Coefficients b and c, each (K, C), if `normalised`; and the gradient of the weights."""
+    mean, r, _ = folded
+    inputs, channels = mean.shape
+    rows = g.numel() // channels
+    (programs, groups), options = sums_config(rows, channels, inputs)
+    sums = torch.empty(inputs + 1, programs, channels, dtype=torch.float32, device=g.device)
+    mixed_sum_sums_kernel[(programs, groups)](
+        g, addresses, mean, sums, rows, inputs, aligned=aligned, **options
+    )
+    b, c = torch.empty_like(folded[:2]) if normalised else (None, None)
+    gw = torch.empty_like(weights, dtype=torch.float32)
+    mixed_sum_coefficients_kernel[(inputs,)](
+        sums, mean, r, weights, b, c, gw, programs, max(rows, 1), **options
+    )
+    return b, c, gw

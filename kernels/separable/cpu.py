@@ -92,13 +92,11 @@ class _Separable(torch.autograd.Function):
             depthwise, pointwise = ([tensors[a] for a in at] for at in (at_depthwise, at_pointwise))
             h = settings.rectify(i, x)
             gds = [F.conv2d(g, w.transpose(0, 1)) for g, w in zip(gs, pointwise, strict=True)]
-            if wanted[at_depthwise[0]]:
-                for at, gradient in zip(
-                    at_depthwise + at_pointwise,
-                    _kernel_gradients(settings, h, depthwise, pointwise, gs, gds),
-                    strict=True,
-                ):
-                    gradients[at] = gradient
+            at_kernels = at_depthwise + at_pointwise
+            if any(wanted[at] for at in at_kernels):
+                found = _kernel_gradients(settings, h, depthwise, pointwise, gs, gds)
+                for at, gradient in zip(at_kernels, found, strict=True):
+                    gradients[at] = gradient if wanted[at] else None
             if wanted[i]:
                 gradients[i] = _source_gradient(settings, i, x, h, depthwise, gds)
         return None, *gradients

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sdedge.errors import KernelError
-from sdedge.kernels import chosen, dispatch, masked_mse, mixed_sum
+from sdedge.kernels import Impl, chosen, dispatch, masked_mse, mixed_sum
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 ROOT = Path(__file__).parents[2]
@@ -54,8 +54,31 @@ def test_interpreter_serves_explicit_requests_only(monkeypatch: pytest.MonkeyPat
 
 
 def test_unknown_impl_lists_the_known() -> None:
-    with pytest.raises(KernelError, match="'cuda'; choose one of auto, triton, reference"):
+    with pytest.raises(KernelError, match="'cuda'; choose one of auto, triton, cpu, reference"):
         dispatch.resolve("cuda", CPU, torch.float32)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("impl", "device", "has_cpu_form", "route"),
+    [
+        ("auto", "cpu", True, "cpu"),
+        ("auto", "cpu", False, "reference"),
+        ("cpu", "cpu", True, "cpu"),
+        ("cpu", "cpu", False, "reference"),
+        ("reference", "cpu", True, "reference"),
+        ("reference", "cuda", True, "reference"),
+    ],
+)
+def test_the_cpu_form_is_the_choice_on_a_cpu(
+    impl: Impl, device: str, has_cpu_form: bool, route: str
+) -> None:
+    found = dispatch.resolve(impl, torch.device(device), torch.float32, cpu=has_cpu_form)
+    assert found == route
+
+
+def test_the_cpu_form_is_refused_elsewhere() -> None:
+    with pytest.raises(KernelError, match="impl='cpu' cannot run: the tensors are on meta"):
+        dispatch.resolve("cpu", torch.device("meta"), torch.float32)
 
 
 @pytest.mark.usefixtures("_no_interpreter")
@@ -87,11 +110,11 @@ import sys
 sys.modules["triton"] = None  # what an import of it would raise where it is not installed
 import torch
 from sdedge.errors import KernelError
-from sdedge.kernels import chosen, masked_mse, mixed_sum
+from sdedge.kernels import Impl, chosen, masked_mse, mixed_sum
 
 mixed_sum([torch.ones(2)], torch.ones(1))
 masked_mse(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2), torch.ones(1, 1), 2)
-assert chosen() == {"masked_mse": "reference", "mixed_sum": "reference"}, chosen()
+assert chosen() == {"masked_mse": "reference", "mixed_sum": "cpu"}, chosen()
 try:
     mixed_sum([torch.ones(2)], torch.ones(1), impl="triton")
 except KernelError as error:

@@ -1,14 +1,18 @@
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
 
 from sdedge.errors import KernelError
-from sdedge.kernels import Impl, chosen, mixed_sum
+from sdedge.kernels import Impl, chosen, dispatch, mixed_sum
+from sdedge.kernels.batch_norm import batch_statistics
 
 Check = Callable[[list[Tensor], list[Tensor], list[Tensor]], None]
+
+IMPLS = [route for route in get_args(dispatch.Route) if route != "reference"]
 
 HALVES = [
     torch.float16,
@@ -16,6 +20,10 @@ HALVES = [
         torch.bfloat16, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
     ),
 ]
+
+
+def device_for(impl: Impl) -> torch.device:
+    return torch.device("cuda" if impl != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def randn(
@@ -49,9 +57,7 @@ def check_all(inputs: list[Tensor], weights: Tensor, check: Check) -> None:
         pytest.param((2, 16, 8, 8), 8, id="whole blocks, one DARTS edge"),
         pytest.param((3, 5, 7, 11), 7, id="odd sizes, the last block is part full"),
         pytest.param((2, 3, 5, 5), 35, id="last node of a DARTS cell"),
-        pytest.param((2, 3, 5, 5), 40, id="as many inputs as one launch takes"),
-        pytest.param((2, 3, 5, 5), 41, id="one input more than a launch takes"),
-        pytest.param((2, 3, 3), 83, id="three launches, no image shape"),
+        pytest.param((2, 3, 3), 129, id="more inputs than a launch takes pointers, no image"),
         pytest.param((0, 3, 4, 4), 2, id="empty batch"),
     ],
 )
@@ -126,32 +132,158 @@ def test_layout_of_the_first_input_is_kept(device: torch.device) -> None:
 class _Spy:
     """Keeps the arguments that a kernel is launched with."""
 
+    launches = 0
+
     def __getitem__(self, grid: tuple[int]) -> Callable[..., None]:
         return self.launch
 
     def launch(self, *arguments: object, **options: object) -> None:
         self.arguments = arguments
+        self.launches += 1
+
+
+@pytest.fixture
+def spies(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[_Spy]]:
+    """Replaces kernels of the mixed sum."""
+
+    def replace(*names: str) -> list[_Spy]:
+        spies = [_Spy() for _ in names]
+        fused = import_module("sdedge.kernels.mixed_sum.fused")
+        for name, spy in zip(names, spies, strict=True):
+            monkeypatch.setattr(fused, f"mixed_sum_{name}_kernel", spy)
+        return spies
+
+    return replace
+
+
+def saved_shapes(y: Tensor) -> list[torch.Size]:
+    return [x.shape for x in y.grad_fn.saved_tensors if x is not None]
 
 
 def test_network_step_keeps_no_input_and_writes_only_what_is_wanted(
-    device: torch.device, monkeypatch: pytest.MonkeyPatch
+    device: torch.device, spies: Callable[..., list[_Spy]]
 ) -> None:
     inputs = [randn(3, 5, device=device, seed=k) for k in range(3)]
     inputs[1].requires_grad_()
     weights = randn(3, device=device)
     y = mixed_sum(inputs, weights, impl="triton")
-    assert len(y.grad_fn.saved_tensors) == 1, "the weights alone"
+    assert saved_shapes(y) == [(3,), (3, 3, 1)], "no input"
     y.backward(torch.ones_like(y), retain_graph=True)
     torch.testing.assert_close(inputs[1].grad, weights[1].expand(3, 5))
 
-    spy = _Spy()
-    fused = import_module("sdedge.kernels.mixed_sum.fused")
-    monkeypatch.setattr(fused, "mixed_sum_bwd_kernel", spy)
+    address, sums, coefficients, bwd = spies("address", "sums", "coefficients", "bwd")
     y.backward(torch.ones_like(y))
-    _, xs, _, gxs, partial, _ = spy.arguments
-    assert xs == ()
-    assert [gx is None for gx in gxs] == [True, False, True]
-    assert partial is None
+    pointers, none, _ = address.arguments
+    assert [x is none for x in pointers] == [True, False, *7 * [True]], "one gradient, no input"
+    assert (sums.launches, coefficients.launches, bwd.launches) == (0, 0, 1)
+
+
+def raw_maps(
+    count: int, shape: tuple[int, ...], dtype: torch.dtype = torch.float32
+) -> tuple[list[Tensor], list[Tensor | None]]:
+    """Channels-last maps off centre, each third one without statistics."""
+    cpu = torch.device("cpu")
+    maps = [
+        (2 * randn(*shape, device=cpu, seed=k) + 0.5).to(dtype, memory_format=torch.channels_last)
+        for k in range(count)
+    ]
+    return maps, [None if k % 3 == 2 else batch_statistics(z) for k, z in enumerate(maps)]
+
+
+def normalised_gradients(
+    maps: list[Tensor],
+    statistics: list[Tensor | None],
+    impl: Impl,
+    dtype: torch.dtype | None = None,
+    *,
+    training: bool,
+    alpha: bool = True,
+    wanted: Callable[[int], bool] = lambda k: True,
+) -> list[Tensor]:
+    """[output, gradient of the weights if `alpha`, gradient of each wanted map]."""
+    device = device_for(impl)
+    zs = [z.to(device, dtype).detach().requires_grad_(wanted(k)) for k, z in enumerate(maps)]
+    known = [None if s is None else s.to(device, dtype) for s in statistics]
+    weights = torch.linspace(-1, 2, len(maps)).to(device, dtype).requires_grad_(alpha)
+    upstream = randn(*maps[0].shape, device=device, seed=99).to(zs[0].dtype)
+    y = mixed_sum(zs, weights, known, training=training, impl=impl)
+    leaves = [x for x in (weights, *zs) if x.requires_grad]
+    return [y.detach(), *torch.autograd.grad(y, leaves, upstream)]
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize(
+    ("shape", "count", "options"),
+    [
+        pytest.param((3, 8, 5, 7), 8, {}, id="one DARTS edge, odd sizes"),
+        pytest.param((2, 20, 3, 5), 5, {}, id="channels that are no power of two"),
+        pytest.param((2, 64, 3, 2), 4, {"alpha": False}, id="network step"),
+        pytest.param((2, 8, 3, 5), 43, {"wanted": lambda k: k % 2 == 0}, id="some maps frozen"),
+        pytest.param((2, 8, 3, 5), 3, {"wanted": lambda k: False}, id="weights alone"),
+        pytest.param((2, 3, 40, 41), 3, {}, id="three blocks of sums"),
+    ],
+)
+def test_statistics(
+    shape: tuple[int, ...],
+    count: int,
+    options: dict[str, Any],
+    training: bool,
+    impl: Impl,
+    assert_as_accurate: Check,
+) -> None:
+    maps, statistics = raw_maps(count, shape)
+    fused = normalised_gradients(maps, statistics, impl, training=training, **options)
+    assert chosen() == {"mixed_sum": impl}
+    assert_as_accurate(
+        fused,
+        normalised_gradients(maps, statistics, "reference", training=training, **options),
+        normalised_gradients(
+            maps, statistics, "reference", torch.float64, training=training, **options
+        ),
+    )
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_statistics_of_half_maps(dtype: torch.dtype, assert_as_accurate: Check) -> None:
+    maps, statistics = raw_maps(5, (2, 8, 3, 5), dtype)
+    assert_as_accurate(
+        normalised_gradients(maps, statistics, "triton", training=True),
+        normalised_gradients(maps, statistics, "reference", training=True),
+        normalised_gradients(maps, statistics, "reference", torch.float64, training=True),
+    )
+
+
+def test_statistics_are_sound_far_from_zero(assert_as_accurate: Check) -> None:
+    maps = [z + 1000 for z in raw_maps(2, (3, 8, 5, 5))[0]]
+    statistics = [batch_statistics(z) for z in maps]
+    fused = normalised_gradients(maps, statistics, "triton", training=True)
+    exact = normalised_gradients(maps, statistics, "reference", torch.float64, training=True)
+    for a, b in zip(fused, exact, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-3, atol=1e-3)
+
+
+def test_statistics_keep_what_batch_norm_needs(
+    device: torch.device, spies: Callable[..., list[_Spy]]
+) -> None:
+    maps, known = raw_maps(3, (2, 8, 3, 5))
+    maps = [z.to(device).requires_grad_() for z in maps]
+    statistics = [None if s is None else s.to(device) for s in known]
+    weights = randn(3, device=device)
+    y = mixed_sum(maps, weights, statistics, impl="triton")
+    assert saved_shapes(y) == [(3,), (3, 3, 8), *2 * [maps[0].shape]], "not the third"
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    constant = mixed_sum(maps, weights, statistics, training=False, impl="triton")
+    assert saved_shapes(constant) == [(3,), (3, 3, 8)]
+
+    address, sums, bwd = spies("address", "sums", "bwd")
+    y.backward(torch.ones_like(y))
+    pointers, none, _ = address.arguments
+    assert [x is none for x in pointers] == [*5 * [False], True, False, False, True]
+    assert (sums.launches, bwd.launches) == (1, 1)
+
+    constant.backward(torch.ones_like(constant))
+    assert (sums.launches, bwd.launches) == (1, 2)
 
 
 def test_weights_alone_may_want_a_gradient(device: torch.device) -> None:
@@ -202,3 +334,19 @@ def test_reference_gradients_are_exact() -> None:
 def test_bad_arguments(inputs: list[Tensor], weights: Tensor, message: str) -> None:
     with pytest.raises(KernelError, match=message):
         mixed_sum(inputs, weights)
+
+
+@pytest.mark.parametrize(
+    ("shape", "statistics", "message"),
+    [
+        ((2, 3, 4, 4), [None], "1 statistics for 2 inputs of 4 dimensions"),
+        ((2, 3), [None, None], "2 statistics for 2 inputs of 2 dimensions"),
+        ((2, 3, 4, 4), [None, torch.ones(2, 4)], r"statistics\[1\] is \(2, 4\).*need \(2, 3\)"),
+        ((2, 3, 4, 4), [torch.ones(2, 3, device="meta"), None], r"statistics\[0\] .*on meta"),
+    ],
+)
+def test_bad_statistics(
+    shape: tuple[int, ...], statistics: list[Tensor | None], message: str
+) -> None:
+    with pytest.raises(KernelError, match=message):
+        mixed_sum([torch.ones(shape)] * 2, torch.ones(2), statistics)
