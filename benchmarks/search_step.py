@@ -38,7 +38,7 @@ from sdedge.errors import BenchError, SdedgeError
 SETTINGS = {name: Setting.preset(name) for name in ("paper", "quick")}
 LARGEST_ERRORS = {torch.float64: 1e-9, torch.float32: 5e-2}
 FORMS: tuple[Form, ...] = ("plain", "fused")
-CHECKED_IMAGES = 40  # more than the CPU takes at a time; float64 doubles the memory
+CHECKED_IMAGES = 8  # float64 takes its time
 GPU_STEPS = 10  # of a round
 
 Errors = dict[str, dict[str, float]]  # dtype -> quantity -> relative error

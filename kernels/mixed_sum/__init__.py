@@ -32,8 +32,7 @@ def mixed_sum(
     copied; with statistics that layout is channels-last. Inputs are kept for the backward pass
     only where `weights` or a batch norm needs them: detach the weights in a step that trains other
     parameters. In training the gradient flows through statistics too, as in batch norm; else they
-    are constants. Only the reference has a second
-    derivative; the others say so.
+    are constants. Only the reference has a second derivative; the others say so.
 
     Args:
         inputs: K >= 1 tensors of one shape, one floating dtype and one device; (N, C, H, W) if

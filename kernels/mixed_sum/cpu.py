@@ -59,9 +59,7 @@ class _MixedSum(torch.autograd.Function):
         sum_g = channel_sums(g)
         sum_gz = torch.stack(
             [
-                torch.zeros_like(sum_g)
-                if z is None
-                else channel_sums(torch.mul(g, z, out=product))
+                torch.zeros_like(sum_g) if z is None else channel_sums(torch.mul(g, z, out=product))
                 for z in zs
             ]
         )

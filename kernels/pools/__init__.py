@@ -17,8 +17,8 @@ def pools(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Pool 3x3 windows with padding 1; the average counts the pixels inside the image alone.
 
-    The gradient of a maximum goes to the first of equal pixels, row by row. The Triton kernels
-    have no second derivative and say so.
+    The gradient of a maximum goes to the first of equal pixels, row by row. Only the
+    reference has a second derivative; the others say so.
 
     Args:
         x: (N, C, H, W); channels-last is not copied.

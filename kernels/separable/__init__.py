@@ -31,8 +31,7 @@ def separable(
 
     With `statistics`, each input is first batch-normalised with its own: in training the gradient
     flows through them too, as in batch norm; else they are constants. Nothing is saved for the
-    backward pass but the inputs. Only the reference has a second
-    derivative; the others say so.
+    backward pass but the inputs. Only the reference has a second derivative; the others say so.
 
     Args:
         inputs: E tensors (N, C, H, W), or one that all branches read; channels-last is not copied.

@@ -55,7 +55,7 @@ class CellInputs(nn.Module):
 
     def __init__(self, spec: CellSpec, *, affine: bool) -> None:
         super().__init__()
-        self.prev_prev: nn.Module = (
+        self.prev_prev: FactorizedReduce | nn.Sequential = (
             FactorizedReduce(spec.c_prev_prev, spec.channels, affine=affine)
             if spec.reduction_prev
             else relu_conv_bn(spec.c_prev_prev, spec.channels, affine=affine)
@@ -65,6 +65,15 @@ class CellInputs(nn.Module):
     def forward(self, s0: Tensor, s1: Tensor) -> tuple[Tensor, Tensor]:
         """s0: (N, c_prev_prev, H0, W0), s1: (N, c_prev, H, W) -> two of (N, channels, H, W)."""
         return self.prev_prev(s0), self.prev(s1)
+
+    def of_rectified(self, r0: Tensor, r1: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for r0 = relu(s0) and r1 = relu(s1), which two cells can share."""
+        first = (
+            self.prev_prev(r0)
+            if isinstance(self.prev_prev, FactorizedReduce)
+            else self.prev_prev[1:](r0)
+        )
+        return first, self.prev[1:](r1)
 
 
 class CifarStem(nn.Module):

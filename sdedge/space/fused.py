@@ -37,15 +37,15 @@ class Term(NamedTuple):
 
 def fused_cell(
     cell: "SearchCell",
-    s0: Tensor,
-    s1: Tensor,
+    r0: Tensor,
+    r1: Tensor,
     weights: Tensor,
     active: "Active | None",
     running: RunningStatistics,
     impl: Impl,
 ) -> Tensor:
-    """See `sdedge.space.supernet.SearchCell.forward`."""
-    states = list(cell.preprocess(s0, s1))
+    """`sdedge.space.supernet.SearchCell.forward` for inputs that are rectified already."""
+    states = list(cell.preprocess.of_rectified(r0, r1))
     terms: dict[int, list[Term]] = defaultdict(list)  # by node
     for node in range(NODES):
         for source in range(len(states) - 1 if node else 0, len(states)):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from sdedge.genotype import DARTS_OPERATIONS
@@ -44,9 +45,7 @@ class MixedEdge(nn.ModuleList):
 
     def forward(self, x: Tensor, active: Sequence[bool] | None = None) -> list[Tensor]:
         """The output for x: (N, C, H, W) of each operation, or of those that are active."""
-        return [
-            operation(x) for k, operation in enumerate(self, 1) if active is None or active[k]
-        ]
+        return [operation(x) for k, operation in enumerate(self, 1) if active is None or active[k]]
 
 
 class SearchCell(nn.Module):
@@ -117,14 +116,20 @@ class Supernet(nn.Module):
                 count as zero, and their weights get no gradient. Each node needs at least one.
         """
         route = choose("supernet", self.impl, x.device, x.dtype, cpu=True)
-        running = RunningStatistics(training=self.training)
         s0, s1 = self.stem(x)
-        for module, cell_type in zip(self.cells, self.cell_types, strict=True):
-            cell = cast(SearchCell, module)
-            mixing, chosen = weights[cell_type], None if active is None else active[cell_type]
-            if route == "reference":
+        steps = [
+            (cast(SearchCell, cell), weights[kind], None if active is None else active[kind])
+            for cell, kind in zip(self.cells, self.cell_types, strict=True)
+        ]
+        if route == "reference":
+            for cell, mixing, chosen in steps:
                 s0, s1 = s1, cell(s0, s1, mixing, chosen)
-            else:
-                s0, s1 = s1, fused_cell(cell, s0, s1, mixing, chosen, running, route)
-        running.update()
+        else:
+            running = RunningStatistics(training=self.training)
+            r0: Tensor | None = None  # both outputs of the stem are one tensor
+            for cell, mixing, chosen in steps:
+                r1 = F.relu(s1)
+                s1 = fused_cell(cell, r1 if r0 is None else r0, r1, mixing, chosen, running, route)
+                r0 = r1
+            running.update()
         return SupernetOutput(self.classifier(s1.mean(dim=(2, 3))), s1)
