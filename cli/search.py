@@ -46,7 +46,7 @@ def search(
     impl: Annotated[
         str | None,
         typer.Option(
-            help="Supernet: auto, the fused one of the device (triton or cpu); or reference, plain."
+            help="auto (fused, as the device has it), triton, cpu, or reference (plain torch)."
         ),
     ] = None,
     data_root: options.DataRoot = None,

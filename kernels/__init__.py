@@ -1,4 +1,4 @@
-"""Fused operators, each as a plain torch reference and as Triton kernels with a backward pass."""
+"""Fused operators: a plain torch reference, Triton kernels, and for most a form for the CPU."""
 
 if __name__ != "sdedge.kernels":
     raise ImportError("import this package as sdedge.kernels; its folder is not a package path")

@@ -25,6 +25,7 @@ __all__ = [
     "refuse_second_derivative",
     "reset",
     "resolve",
+    "toolchain_gap",
 ]
 
 Impl = Literal["auto", "triton", "cpu", "reference"]
@@ -77,7 +78,8 @@ def resolve(impl: Impl, device: torch.device, dtype: torch.dtype, *, cpu: bool =
 
     `auto` is `triton` on CUDA for float32, float16 and bfloat16 where triton is installed; on a
     CPU it is `cpu`, torch operators with a backward pass written for it; else `reference`, plain
-    torch. `cpu` says whether the operator has a `cpu` form; where not, plain torch is that form.
+    torch. `cpu` says whether the operator has a `cpu` form; where not, and for halves, plain torch
+    is that form.
 
     Raises:
         KernelError: `triton` or `cpu` was asked for and cannot run, with the reason; or `impl` is
@@ -95,7 +97,9 @@ def resolve(impl: Impl, device: torch.device, dtype: torch.dtype, *, cpu: bool =
         )
     if impl == "triton" and (obstacle := _obstacle(device, dtype)):
         raise KernelError(f"impl='triton' cannot run: {obstacle}. impl='auto' takes what can run.")
-    return "reference" if impl == "cpu" and not cpu else impl
+    if impl == "cpu" and not (cpu and dtype in (torch.float32, torch.float64)):
+        return "reference"
+    return impl
 
 
 def choose(

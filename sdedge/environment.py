@@ -79,14 +79,14 @@ def _triton() -> Finding:
     version = _version("triton")
     if version is None:
         return Finding(
-            "fused kernels", "missing", "triton is not installed; the torch reference runs"
+            "fused kernels", "missing", "triton is not installed; on a GPU the torch reference runs"
         )
     if not torch.cuda.is_available():
         return Finding(
             "fused kernels",
             "limited",
-            f"triton {version} needs a CUDA device; here the torch reference runs, and the tests "
-            "run the kernels in triton's interpreter",
+            f"triton {version} needs a CUDA device; here the forms for the CPU run, and the tests run "
+            "the kernels in triton's interpreter",
         )
     if gap := dispatch.toolchain_gap():
         return Finding("fused kernels", "limited", f"triton {version}, but {gap}")

@@ -20,7 +20,7 @@ def masked_mse(
 
     A mask of ones gives the plain mean squared error; a mask of zeros gives loss 0 and zero
     gradients. Nothing waits for the device. Contiguous and channels-last images are read as they
-    are, others are copied. The Triton kernels have no second derivative and say so.
+    are, others are copied. Only the reference has a second derivative.
 
     Args:
         prediction: (N, C, H, W), floating.

@@ -49,17 +49,17 @@ def mixed_sum(
         KernelError: the arguments do not fit together, or `impl` cannot run on them.
     """
     _check(inputs, weights, statistics)
-    match choose("mixed_sum", impl, inputs[0].device, inputs[0].dtype, cpu=True):
-        case "triton":
-            from sdedge.kernels.mixed_sum.fused import mixed_sum_fused  # imports triton
+    has_cpu = statistics is not None
+    route = choose("mixed_sum", impl, inputs[0].device, inputs[0].dtype, cpu=has_cpu)
+    if route == "triton":
+        from sdedge.kernels.mixed_sum.fused import mixed_sum_fused  # imports triton
 
-            return mixed_sum_fused(inputs, weights, statistics, training)
-        case "cpu":
-            from sdedge.kernels.mixed_sum.cpu import mixed_sum_cpu
+        return mixed_sum_fused(inputs, weights, statistics, training)
+    if route == "cpu" and statistics is not None:
+        from sdedge.kernels.mixed_sum.cpu import mixed_sum_cpu
 
-            return mixed_sum_cpu(inputs, weights, statistics, training)
-        case _:
-            return mixed_sum_reference(inputs, weights, statistics, training)
+        return mixed_sum_cpu(inputs, weights, statistics, training)
+    return mixed_sum_reference(inputs, weights, statistics, training)
 
 
 def _check(

@@ -9,18 +9,15 @@ from torch import Tensor
 from sdedge.kernels.batch_norm import backward, reciprocal_deviation
 from sdedge.kernels.channels_last import add_scaled_, affine, channel_sums, channels_last, row
 from sdedge.kernels.dispatch import refuse_second_derivative
-from sdedge.kernels.mixed_sum.reference import mixed_sum_reference
 
 
 def mixed_sum_cpu(
     inputs: Sequence[Tensor],
     weights: Tensor,
-    statistics: Sequence[Tensor | None] | None,
+    statistics: Sequence[Tensor | None],
     training: bool,
 ) -> Tensor:
     """See `sdedge.kernels.mixed_sum.mixed_sum`."""
-    if statistics is None or inputs[0].dtype not in (torch.float32, torch.float64):
-        return mixed_sum_reference(inputs, weights, statistics, training)
     y: Tensor = _MixedSum.apply(weights, statistics, training, *inputs)
     return y
 
@@ -44,7 +41,10 @@ class _MixedSum(torch.autograd.Function):
         for z, of_channel in zip(zs[1:], scales[1:], strict=True):
             add_scaled_(y, z, of_channel)
         ctx.training, ctx.normalised = training, normalised.tolist()
-        keep = [ctx.needs_input_grad[0] or (training and known) for known in ctx.normalised]
+        keep = [
+            ctx.needs_input_grad[0] or (training and known and needed)
+            for known, needed in zip(ctx.normalised, ctx.needs_input_grad[3:], strict=True)
+        ]
         ctx.save_for_backward(
             weights, stacked, scale, *(z if k else None for z, k in zip(zs, keep, strict=True))
         )

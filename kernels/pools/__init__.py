@@ -32,11 +32,12 @@ def pools(
         (float64 for float64), without a gradient; else [].
 
     Raises:
-        KernelError: x is no (N, C, H, W), the stride is unknown, or `impl` cannot run on x.
+        KernelError: x is no floating (N, C, H, W), the stride is unknown, or `impl` cannot run on x.
     """
-    if x.ndim != 4 or stride not in (1, 2):
+    if x.ndim != 4 or not x.is_floating_point() or stride not in (1, 2):
         raise KernelError(
-            f"pools: x is {tuple(x.shape)} and the stride {stride}; give (N, C, H, W), and 1 or 2"
+            f"pools: x is {tuple(x.shape)} {x.dtype} and the stride {stride}; give a floating "
+            "(N, C, H, W), and 1 or 2"
         )
     match choose("pools", impl, x.device, x.dtype, cpu=True):
         case "triton":

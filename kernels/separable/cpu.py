@@ -18,7 +18,6 @@ from sdedge.kernels.channels_last import (
 )
 from sdedge.kernels.dispatch import refuse_second_derivative
 from sdedge.kernels.separable.depthwise import convolve, input_gradient, weight_gradients
-from sdedge.kernels.separable.reference import separable_reference
 
 
 def separable_cpu(
@@ -31,10 +30,9 @@ def separable_cpu(
     training: bool,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """See `sdedge.kernels.separable.separable`."""
-    if inputs[0].dtype not in (torch.float32, torch.float64):
-        return separable_reference(inputs, depthwise, pointwise, given, stride, dilation, training)
+    kernels = [kernel.to(inputs[0].dtype) for kernel in (*depthwise, *pointwise)]
     settings = _Settings(len(inputs), stride, dilation, training, given)
-    results = _Separable.apply(settings, *inputs, *depthwise, *pointwise)
+    results = _Separable.apply(settings, *inputs, *kernels)
     branches = len(depthwise)
     return list(results[:branches]), list(results[branches:])
 
@@ -65,7 +63,8 @@ class _Separable(torch.autograd.Function):
         for i, x in enumerate(xs):
             h = settings.rectify(i, x)
             for e in range(i, count, sources):
-                outputs[e] = F.conv2d(convolve(h, depthwise[e], stride, dilation), pointwise[e])
+                d = convolve(h, depthwise[e], stride, dilation)
+                outputs[e] = channels_last(F.conv2d(d, pointwise[e]))
         found = [statistics(z) for z in outputs] if training else []
         ctx.settings = settings
         ctx.save_for_backward(*xs, *depthwise, *pointwise)

@@ -1,8 +1,7 @@
 """Gradients of a depthwise convolution on the CPU, by the forms that oneDNN is quick at.
 
-Measured on two cores, channels-last: the data gradient of a dilated kernel is 8 to 14 times as fast
-as a forward convolution with the flipped kernel, and 5x5 or dilated weight gradients take 6 to 14
-times as long as those of a plain 3x3 kernel, into which both can be turned.
+A data gradient is a forward convolution with the flipped kernel, and a dilated kernel of stride 2
+sees the even pixels alone (figures in benchmarks/README.md).
 """
 
 import torch
@@ -33,32 +32,11 @@ def weight_gradients(
     x: Tensor, gs: list[Tensor], weight: Tensor, stride: int, dilation: int
 ) -> list[Tensor]:
     """Gradients of `convolve` for kernels like `weight` that all read x, one for each output's."""
-    if dilation == 2:
-        if stride == 1:
-            return weight_gradients(_phases(x), [_phases(g) for g in gs], weight, 1, 1)
+    if (stride, dilation) == (2, 2):
         return weight_gradients(channels_last(x[:, :, ::2, ::2]), gs, weight, 1, 1)
-    if stride == 1 and dilation == 1 and weight.shape[-1] > 3:
-        return _by_blocks(x, gs, weight)
+    if (stride, dilation, weight.shape[-1]) == (1, 2, 3):
+        return weight_gradients(_phases(x), [_phases(g) for g in gs], weight, 1, 1)
     return [_convolution_backward(g, x, weight, stride, dilation, (False, True, False)) for g in gs]
-
-
-def _by_blocks(x: Tensor, gs: list[Tensor], weight: Tensor) -> list[Tensor]:
-    """Cut the kernel into 3x3 blocks that overlap by one; each is a 3x3 gradient on shifted x."""
-    k = weight.shape[-1]
-    h, w = x.shape[2:]
-    small = weight[:, :, :3, :3]
-    padded = F.pad(x, (k // 2,) * 4)
-    gradients = [torch.empty_like(weight) for _ in gs]
-    for i in range(0, k - 2, 2):
-        for j in range(0, k - 2, 2):
-            shifted = channels_last(padded[:, :, i : i + h + 2, j : j + w + 2])
-            for gradient, g in zip(gradients, gs, strict=True):
-                block = torch.ops.aten.convolution_backward(
-                    g, shifted, small, None, [1, 1], [0, 0], [1, 1], False, [0, 0], x.shape[1],
-                    [False, True, False],
-                )[1]  # fmt: skip
-                gradient[:, :, i : i + 3, j : j + 3] = block
-    return gradients
 
 
 def _phases(x: Tensor) -> Tensor:

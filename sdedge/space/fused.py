@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sdedge.errors import KernelError
 from sdedge.genotype import DARTS_OPERATIONS
 from sdedge.kernels import Impl, mixed_sum, pools, separable
 from sdedge.kernels.batch_norm import batch_statistics
@@ -52,7 +53,7 @@ def fused_cell(
             edges = {_edge(target, source): target for target in range(max(0, source - 1), NODES)}
             for term in _source(cell, states[source], list(edges), active, running, impl):
                 terms[edges[term.edge]].append(term)
-        node_terms = sorted(terms.pop(node), key=lambda term: term[:2])
+        node_terms = sorted(terms.pop(node, []), key=lambda term: term[:2])
         states.append(_node(node_terms, weights, running.training, impl))
     return torch.cat(states[-NODES:], dim=1)
 
@@ -63,9 +64,10 @@ def _edge(node: int, source: int) -> int:
 
 
 def _node(terms: Sequence[Term], weights: Tensor, training: bool, impl: Impl) -> Tensor:
+    mixing = pick(weights, [term[:2] for term in terms])
     return mixed_sum(
         [term.values for term in terms],
-        pick(weights, [term[:2] for term in terms]),
+        mixing,
         [term.statistics for term in terms],
         training=training,
         impl=impl,
@@ -74,6 +76,8 @@ def _node(terms: Sequence[Term], weights: Tensor, training: bool, impl: Impl) ->
 
 def pick(weights: Tensor, places: Sequence[tuple[int, int]]) -> Tensor:
     """The mixing weights at (edge, operation), edges and then operations ascending: (K,)."""
+    if not places:
+        raise KernelError("a node has no active operation; keep at least one on its edges")
     edges = slice(places[0][0], places[-1][0] + 1)
     everything = weights[edges, 1:].reshape(-1)
     if len(places) == len(everything):
@@ -126,21 +130,21 @@ def _separable(
     """ReLU, depthwise, pointwise, batch norm; once or twice; the last batch norm is the node's."""
     stages = [_stages(cell, e, name) for e in edges]
     outputs: list[Tensor] = [x]
-    statistics: list[Tensor] | None = None
+    statistics: list[Tensor] = []
     for start in range(0, len(stages[0]), 4):
         _, depthwise, pointwise, norms = zip(*(s[start : start + 4] for s in stages), strict=True)
         outputs, found = separable(
             outputs,
             [module.get_parameter("weight") for module in depthwise],
             [module.get_parameter("weight") for module in pointwise],
-            statistics,
+            statistics or None,
             stride=1 if start else stride,
             dilation=2 if name.startswith("dil") else 1,
             training=running.training,
             impl=impl,
         )
         statistics = running.of(norms, found, outputs[0])
-    for e, values, known in zip(edges, outputs, statistics or (), strict=True):
+    for e, values, known in zip(edges, outputs, statistics, strict=True):
         yield Term(e, DARTS_OPERATIONS.index(name), values, known)
 
 

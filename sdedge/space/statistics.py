@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from sdedge.errors import KernelError
+
 _MOMENTUM = 0.1  # of nn.BatchNorm2d
 
 
@@ -31,6 +33,10 @@ class RunningStatistics:
                 for norm in norms
             ]
         count = values.numel() // values.shape[1]
+        if count < 2:
+            raise KernelError(
+                f"batch norm needs 2 values a channel in training; a map is {tuple(values.shape)}"
+            )
         self._norms.extend(norms)
         self._found.extend(found)
         self._unbiased.extend([count / (count - 1)] * len(norms))
@@ -45,7 +51,8 @@ class RunningStatistics:
             [norm.get_buffer(name) for norm in self._norms]
             for name in ("running_mean", "running_var", "num_batches_tracked")
         )
-        unbiased = torch._foreach_mul([found[1] for found in self._found], self._unbiased)
-        torch._foreach_lerp_(means, [found[0] for found in self._found], _MOMENTUM)
+        found = [statistics.to(means[0].dtype) for statistics in self._found]
+        unbiased = torch._foreach_mul([statistics[1] for statistics in found], self._unbiased)
+        torch._foreach_lerp_(means, [statistics[0] for statistics in found], _MOMENTUM)
         torch._foreach_lerp_(variances, unbiased, _MOMENTUM)
         torch._foreach_add_(counters, 1)

@@ -74,7 +74,8 @@ class SearchCell(nn.Module):
                 row = None if active is None else active[e]
                 outputs += self.edges[e](state, row)
                 picked += [(e, k) for k in range(1, WEIGHT_SHAPE[1]) if row is None or row[k]]
-            states.append(mixed_sum(outputs, pick(weights, picked), impl="reference"))
+            mixing = pick(weights, picked)
+            states.append(mixed_sum(outputs, mixing, impl="reference"))
             first = last
         return torch.cat(states[-NODES:], dim=1)
 

@@ -154,7 +154,7 @@ def test_second_derivative_is_refused(device: torch.device) -> None:
 @pytest.mark.parametrize(
     ("x", "stride", "message"),
     [
-        (torch.ones(3, 4, 4), 1, r"x is \(3, 4, 4\).*give \(N, C, H, W\)"),
+        (torch.ones(3, 4, 4), 1, r"x is \(3, 4, 4\).*give a floating \(N, C, H, W\)"),
         (torch.ones(1, 3, 4, 4), 3, "the stride 3; .*1 or 2"),
     ],
 )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
+from sdedge.errors import KernelError
 from sdedge.genotype import DARTS_OPERATIONS
 from sdedge.kernels import Impl, chosen, dispatch
 from sdedge.loop import Reporter
@@ -150,6 +151,30 @@ def test_what_is_masked_out_is_not_computed() -> None:
     moved = [n for n, buffer in net.named_buffers() if not torch.equal(buffer, before[n])]
     assert moved
     assert not any(".edges." in name and ".2." not in name for name in moved), "skip is number 2"
+
+
+@pytest.mark.parametrize("impl", ["reference", "auto"])
+def test_a_node_without_an_operation_is_refused(impl: Impl) -> None:
+    nothing = [[False] * WEIGHT_SHAPE[1]] * WEIGHT_SHAPE[0]
+    net = supernet(impl, torch.float32)
+    with pytest.raises(KernelError, match="no active operation"):
+        net(torch.randn(2, 3, 8, 8, device=DEVICE), mixing_weights(torch.float32),
+            dict.fromkeys(CELL_TYPES, nothing))  # fmt: skip
+
+
+def test_one_value_a_channel_is_refused_in_training() -> None:
+    with pytest.raises((KernelError, ValueError), match=r"values? (a|per) channel"):
+        supernet("auto", torch.float32)(
+            torch.randn(1, 3, 4, 4, device=DEVICE), mixing_weights(torch.float32)
+        )
+
+
+def test_a_supernet_of_halves_runs_as_the_plain_one_does() -> None:
+    images = torch.randn(4, 3, 8, 8)
+    plain, fused = (
+        results(supernet(impl, torch.bfloat16), images)["logits"] for impl in ("reference", "auto")
+    )
+    torch.testing.assert_close(fused.float(), plain.float(), rtol=0.1, atol=0.1)
 
 
 def test_evaluation_uses_the_running_statistics() -> None:
