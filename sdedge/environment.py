@@ -85,8 +85,8 @@ def _triton() -> Finding:
         return Finding(
             "fused kernels",
             "limited",
-            f"triton {version} needs a CUDA device; here the forms for the CPU run, and the tests run "
-            "the kernels in triton's interpreter",
+            f"triton {version} needs a CUDA device; here the forms for the CPU run, and the "
+            "tests run the kernels in triton's interpreter",
         )
     if gap := dispatch.toolchain_gap():
         return Finding("fused kernels", "limited", f"triton {version}, but {gap}")

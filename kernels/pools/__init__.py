@@ -32,7 +32,7 @@ def pools(
         (float64 for float64), without a gradient; else [].
 
     Raises:
-        KernelError: x is no floating (N, C, H, W), the stride is unknown, or `impl` cannot run on x.
+        KernelError: x or the stride is not as above, or `impl` cannot run on x.
     """
     if x.ndim != 4 or not x.is_floating_point() or stride not in (1, 2):
         raise KernelError(
