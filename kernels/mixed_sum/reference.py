@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from sdedge.kernels.batch_norm import normalise
+from sdedge.kernels.batch_norm import normalise, statistics_dtype
 
 
 def mixed_sum_reference(
@@ -15,7 +14,7 @@ def mixed_sum_reference(
     training: bool = True,
 ) -> Tensor:
     """See `sdedge.kernels.mixed_sum.mixed_sum`."""
-    dtype = torch.promote_types(inputs[0].dtype, torch.float32)
+    dtype = statistics_dtype(inputs[0])
     terms = [x.to(dtype) for x in inputs]
     if statistics is not None:
         terms = [

@@ -115,7 +115,11 @@ def _source(
 
 def _stages(cell: "SearchCell", edge: int, name: str) -> list[nn.Module]:
     """The modules of an operation, in their order."""
-    return list(cell.edges[edge].get_submodule(str(DARTS_OPERATIONS.index(name) - 1)).children())
+    return list(_operation(cell, edge, name).children())
+
+
+def _operation(cell: "SearchCell", edge: int, name: str) -> nn.Module:
+    return cell.edges[edge].get_submodule(str(DARTS_OPERATIONS.index(name) - 1))
 
 
 def _separable(
@@ -158,7 +162,7 @@ def _skip(
         return
     even, odd = reduction_halves(x)
     for e in edges:
-        reduction = cell.edges[e].get_submodule(str(number - 1))
+        reduction = _operation(cell, e, "skip_connect")
         if not isinstance(reduction, FactorizedReduce):
             raise TypeError(f"edge {e} skips by {type(reduction).__name__} at stride 2")
         values = reduction.convolve(even, odd)

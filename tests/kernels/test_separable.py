@@ -1,28 +1,14 @@
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
+from forms import HALVES, IMPLS, Check, device_for
 from torch import Tensor
 
 from sdedge.errors import KernelError
-from sdedge.kernels import Impl, chosen, dispatch, separable
+from sdedge.kernels import Impl, chosen, separable
 from sdedge.kernels.batch_norm import batch_statistics
-
-Check = Callable[[list[Tensor], list[Tensor], list[Tensor]], None]
-
-IMPLS = [route for route in get_args(dispatch.Route) if route != "reference"]
-
-HALVES = [
-    torch.float16,
-    pytest.param(  # the interpreter truncates bfloat16 where hardware rounds
-        torch.bfloat16, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-    ),
-]
-
-
-def device_for(impl: Impl) -> torch.device:
-    return torch.device("cuda" if impl != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def randn(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
