@@ -8,6 +8,7 @@ SdedgeError
 ├── RunError        a run directory, checkpoint or output file that cannot be used
 ├── ExportError     a network that cannot be exported, or an export that fails its checks
 ├── BenchError      a model that cannot be profiled
+├── TargetError     a device profile that is unknown, damaged or does not know an operator
 └── InterruptedRunError  a run that was asked to stop, and did so after a checkpoint
 
 The message of each says what is wrong, with the value and the file, and the way out.
@@ -23,6 +24,7 @@ __all__ = [
     "KernelError",
     "RunError",
     "SdedgeError",
+    "TargetError",
 ]
 
 
@@ -56,6 +58,10 @@ class ExportError(SdedgeError):
 
 class BenchError(SdedgeError):
     """A model cannot be profiled."""
+
+
+class TargetError(SdedgeError):
+    """A device profile is unknown or damaged, or cannot predict a model."""
 
 
 class InterruptedRunError(SdedgeError):

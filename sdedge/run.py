@@ -6,7 +6,7 @@
     search.checkpoint.safetensors, train.checkpoint.safetensors
     genotype.json  cell.svg  cell.png
     weights.safetensors
-    model.onnx  export.json
+    model.onnx  model.int8.onnx  export.json
     bench.json
 
 Every write is atomic: a temporary file in the same folder, fsync, rename. No torch here.
@@ -151,6 +151,11 @@ class RunDir:
     def onnx(self) -> Path:
         """The exported network."""
         return self.path / "model.onnx"
+
+    @property
+    def onnx_int8(self) -> Path:
+        """The exported network, quantised."""
+        return self.path / "model.int8.onnx"
 
     def made_by(self, file: Path, phase: str) -> Path:
         """`file`, which a phase makes; RunError when it has not yet."""
