@@ -1,30 +1,63 @@
 """sdedge bench"""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from sdedge.cli import options
-from sdedge.cli.output import console, guarded, mebibytes, print_json, table
-from sdedge.errors import ConfigError
+from sdedge.cli.fits import print_device, print_devices, print_notes, print_standings
+from sdedge.cli.output import console, guarded, mebibytes, print_json, table, threads_text
+from sdedge.errors import ConfigError, RunError
+from sdedge.run import RunDir, read_json, write_json
 
 if TYPE_CHECKING:
+    from sdedge.deploy.fit import Limits
+    from sdedge.deploy.graph import Precision
     from sdedge.deploy.profiler import BenchResult
+    from sdedge.deploy.survey import Row
 
 DEVICES = ("cpu",)
+RESULTS = {"fp32": "bench.json", "int8": "bench.int8.json"}  # of a run's measurements
 
 
 @guarded
 def bench(
-    device: Annotated[str, typer.Option(help="cpu: this machine, through ONNX Runtime.")] = "cpu",
-    model: Annotated[
-        Path | None, typer.Option(help="Any ONNX classifier; default: the run's model.onnx.")
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu: measure on this machine (the default without a target)."),
     ] = None,
-    batch: Annotated[int, typer.Option(help="Images a run.")] = 1,
-    threads: Annotated[int | None, typer.Option(help="Default: the physical cores.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Predict for this device; see `sdedge targets`."),
+    ] = None,
+    all_targets: Annotated[
+        bool, typer.Option("--all-targets", help="Predict for every device: the fit table.")
+    ] = False,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="fp32 or int8; default: measured fp32, predicted both."),
+    ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="The quantised network, as --precision int8.")
+    ] = False,
+    max_latency_ms: options.MaxLatencyMs = None,
+    max_ram_kb: options.MaxRamKb = None,
+    max_flash_kb: options.MaxFlashKb = None,
+    max_params: options.MaxParams = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Predict without the operators nobody knows.")
+    ] = False,
+    model: Annotated[
+        Path | None, typer.Option(help="Any ONNX classifier; default: the run's.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Images a measured run (1).")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Of a measurement; default: the physical cores.")
+    ] = None,
     shape: Annotated[
         str | None, typer.Option(metavar="C,H,W", help="For a model without a fixed image size.")
     ] = None,
@@ -34,48 +67,171 @@ def bench(
     run: options.Run = None,
     json_output: options.Json = False,
 ) -> None:
-    """Measure latency, memory and operators of an exported network."""
-    if device not in DEVICES:
-        raise ConfigError(f"device is {device!r}; there is: {', '.join(DEVICES)}")
-    out = console(json_output=json_output)
-    value = start_bench(
-        out, run, model, batch=batch, threads=threads, shape=_dimensions(shape), profile=profile
+    """Measure an exported network here, or predict how it fits a device."""
+    from sdedge.deploy.fit import Limits
+
+    limits = Limits(
+        max_latency_ms=max_latency_ms,
+        max_ram_kb=max_ram_kb,
+        max_flash_kb=max_flash_kb,
+        max_params=max_params,
     )
+    predicts = target is not None or all_targets
+    measures = device is not None or not predicts
+    if device is not None and device not in DEVICES:
+        raise ConfigError(f"device is {device!r}; there is: {', '.join(DEVICES)}")
+    if target is not None and all_targets:
+        raise ConfigError(f"--target {target} and --all-targets exclude each other; leave out one")
+    if not predicts and (limits.given or partial):
+        raise ConfigError("limits and --partial are of a prediction; add --target or --all-targets")
+    if not measures and (batch, threads, shape) != (None, None, None):
+        raise ConfigError("--batch, --threads and --shape are of a measurement; add --device cpu")
+    chosen, image = _precision(precision, int8=int8), _dimensions(shape)
+    out = console(json_output=json_output)
+    network = _Network.find(run, model)
+    rows = network.predict(target, limits, chosen, partial=partial) if predicts else []
+    value: dict[str, Any] = {}
+    measured = None
+    if measures:
+        measured = network.measure(
+            out,
+            chosen,
+            batch=1 if batch is None else batch,
+            threads=rows[0].target.threads if target and threads is None else threads,
+            shape=image,
+            profile=profile,
+        )
+        value = {"model_path": str(network.file(chosen)), **measured.to_dict()}
+    if predicts:
+        value |= network.compare(out, rows, limits, measured)
+    value["mlperf_tiny"] = network.place(out)
     if json_output:
         print_json(value)
 
 
-def start_bench(
-    out: Console,
-    path: Path | None,
-    model: Path | None,
-    *,
-    batch: int = 1,
-    threads: int | None = None,
-    shape: tuple[int, ...] | None = None,
-    profile: bool = True,
-) -> dict[str, Any]:
+def start_bench(out: Console, path: Path | None, model: Path | None) -> dict[str, Any]:
     """Measure, tell about it on `out`, and give the JSON summary; a run's goes to bench.json."""
-    from sdedge.deploy.profiler import run_bench
-    from sdedge.run import RunDir, write_json
+    network = _Network.find(path, model)
+    measured = network.measure(out)
+    return {
+        "model_path": str(network.model),
+        **measured.to_dict(),
+        "mlperf_tiny": network.place(out),
+    }
 
-    file, results = model, None
-    if file is None:
-        run = RunDir.open(path)
-        file, results = run.made_by(run.onnx, "export"), run.path / "bench.json"
-    out.print("[dim]measuring[/dim]")  # no spinner: it would take time from what is measured
-    result = run_bench(file, batch=batch, threads=threads, shape=shape, profile=profile)
-    value = result.to_dict()
-    if results is not None:
-        write_json(results, value)
-    _report(out, result)
-    return {"model_path": str(file), **value}
+
+@dataclass(frozen=True)
+class _Network:
+    """The network in question: a run's, or that of the file that --model names."""
+
+    run: RunDir | None
+    model: Path
+
+    @classmethod
+    def find(cls, run: Path | None, model: Path | None) -> "_Network":
+        if model is not None:
+            return cls(None, model)
+        opened = RunDir.open(run)
+        return cls(opened, opened.made_by(opened.onnx, "export"))
+
+    def file(self, precision: "Precision | None") -> Path:
+        """What to measure."""
+        if self.run is None:
+            if precision is not None:
+                raise ConfigError(
+                    f"--precision {precision} chooses a file of a run to measure, but --model "
+                    f"names {self.model}; leave out one"
+                )
+            return self.model
+        if precision != "int8":
+            return self.model
+        if not self.run.onnx_int8.exists():
+            raise RunError(
+                f"{self.run.onnx_int8} is not there yet; make it with "
+                f"`sdedge export --int8 --run {self.run.path}`"
+            )
+        return self.run.onnx_int8
+
+    def measure(
+        self,
+        out: Console,
+        precision: "Precision | None" = None,
+        *,
+        batch: int = 1,
+        threads: int | None = None,
+        shape: tuple[int, ...] | None = None,
+        profile: bool = True,
+    ) -> "BenchResult":
+        """Measure one file here and tell about it; a run keeps the result."""
+        from sdedge.deploy.profiler import run_bench
+
+        file = self.file(precision)
+        out.print("[dim]measuring[/dim]")  # no spinner: it would take time from what is measured
+        result = run_bench(file, batch=batch, threads=threads, shape=shape, profile=profile)
+        if self.run is not None:
+            write_json(self.run.path / RESULTS[precision or "fp32"], result.to_dict())
+        _report(out, result)
+        return result
+
+    def predict(
+        self,
+        target: str | None,
+        limits: "Limits",
+        precision: "Precision | None",
+        *,
+        partial: bool,
+    ) -> "list[Row]":
+        """The network on one device, or on every device that there is."""
+        from sdedge.deploy.survey import read_forms, survey
+        from sdedge.deploy.target import list_targets, load_target
+
+        targets = list_targets() if target is None else [load_target(target)]
+        forms = read_forms(self.model, self.run.onnx_int8 if self.run else None)
+        return survey(forms, targets, limits, precision=precision, partial=partial)
+
+    def compare(
+        self, out: Console, rows: "list[Row]", limits: "Limits", measured: "BenchResult | None"
+    ) -> dict[str, Any]:
+        """Tell about predictions, beside measurements where there are any; a run keeps them."""
+        from sdedge.deploy.survey import beside
+        from sdedge.deploy.target import HOST
+
+        if any(row.target.name == HOST for row in rows):
+            rows = beside(rows, [measured] if measured else self._measurements())
+        if len({row.target.name for row in rows}) == 1:
+            print_device(out, rows)
+        else:
+            print_devices(out, rows)
+        print_notes(out, rows)
+        value = {"limits": limits.given, "targets": [row.to_dict() for row in rows]}
+        if self.run is not None:
+            write_json(self.run.path / "targets.json", value)
+        return value
+
+    def _measurements(self) -> "list[BenchResult]":
+        """What the run keeps from earlier."""
+        from sdedge.deploy.profiler import BenchResult
+
+        kept = [self.run.path / name for name in RESULTS.values()] if self.run else []
+        return [
+            BenchResult.from_dict(read_json(path), source=str(path))
+            for path in kept
+            if path.exists()
+        ]
+
+    def place(self, out: Console) -> list[dict[str, Any]]:
+        """Where the run's files stand on the MLPerf Tiny scale; nothing for other images."""
+        from sdedge.deploy.mlperf import standings
+
+        found = standings(self.run) if self.run else []
+        print_standings(out, found)
+        return [standing.to_dict() for standing in found]
 
 
 def _report(out: Console, result: "BenchResult") -> None:
     out.print(
         f"[bold]{escape(result.model)}[/bold] on {escape(result.cpu_model)}, "
-        f"{result.threads} threads, batch {result.batch_size}, "
+        f"{threads_text(result.threads)}, batch {result.batch_size}, "
         f"ONNX Runtime {result.onnxruntime_version}"
     )
     rows = [
@@ -120,3 +276,11 @@ def _dimensions(text: str | None) -> tuple[int, ...] | None:
     if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
         raise ConfigError(f"--shape {text!r} is not three numbers, such as 3,32,32")
     return tuple(int(part) for part in parts)
+
+
+def _precision(text: str | None, *, int8: bool) -> "Precision | None":
+    if text is not None and text not in RESULTS:
+        raise ConfigError(f"--precision {text!r} is none of {', '.join(RESULTS)}")
+    if int8 and text == "fp32":
+        raise ConfigError("--int8 and --precision fp32 exclude each other; leave out one")
+    return cast("Precision | None", "int8" if int8 else text)

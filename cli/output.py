@@ -90,6 +90,30 @@ def mebibytes(count: float) -> str:
     return f"{count / 2**20:,.0f} MiB"
 
 
+def kilobytes(count: float, of: float | None = None) -> str:
+    """Bytes in kB of 1024 bytes, or in MB of 1024 kB from ten of them; "3.2 of 64 kB" with `of`."""
+    whole = count if of is None else of
+    scale, unit = (2**20, "MB") if whole >= 10 * 2**20 else (2**10, "kB")
+    sizes = (size for size in (count, of) if size is not None)
+    return " of ".join(_few_digits(size / scale) for size in sizes) + f" {unit}"
+
+
+def _few_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
+
+
+def milliseconds(value: float) -> str:
+    """Milliseconds to three digits, without the unit."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
+def threads_text(count: int) -> str:
+    """1 thread, 4 threads."""
+    return f"{count} thread" if count == 1 else f"{count} threads"
+
+
 def cell_text(edges: Iterable[Any]) -> str:
     """The operations of a cell on one line, two to a node, each with its source.
 
