@@ -28,6 +28,28 @@ def select(p_xs: tl.tuple, i: tl.tensor) -> tl.tensor:
 
 
 @triton.jit
+def position(o_p: tl.tensor, height: tl.constexpr, width: tl.constexpr) -> tl.tuple:
+    """Image, row and column of some of the pixels of images of one size."""
+    return (o_p // (height * width)).to(tl.int64), o_p // width % height, o_p % width
+
+
+@triton.jit
+def pixel_at(
+    o_n: tl.tensor,
+    o_y: tl.tensor,
+    o_x: tl.tensor,
+    m_p: tl.tensor,
+    height: tl.constexpr,
+    width: tl.constexpr,
+    stride: tl.constexpr,
+) -> tl.tuple:
+    """The pixels at (o_y, o_x) / stride of images o_n, and the mask less those that are none."""
+    m_p = m_p & (o_y >= 0) & (o_y < height * stride) & (o_y % stride == 0)
+    m_p = m_p & (o_x >= 0) & (o_x < width * stride) & (o_x % stride == 0)
+    return (o_n * height + o_y // stride) * width + o_x // stride, m_p
+
+
+@triton.jit
 def reciprocal_deviation(b_variance: tl.tensor) -> tl.tensor:
     """`sdedge.kernels.batch_norm.reciprocal_deviation` of variances."""
     return tl.rsqrt(b_variance + _EPS)

@@ -8,7 +8,7 @@ https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, TypeVar, TypeVarTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from sdedge.errors import ConfigError
 
-P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 # Calls before recording: they compile kernels, open libraries and make the optimizer's buffers.
@@ -75,15 +75,16 @@ def select_graphs(wanted: bool, device: torch.device) -> CudaGraphs | None:
     return CudaGraphs(device)
 
 
-class Step(Generic[P, R]):
+class Step(Generic[*Ts, R]):
     """A function of (tuples of) tensors that moves tensors in place, run plainly or by graph.
 
     By graph, the first calls run as they are: real steps, so that warming up moves nothing that
     the plain path does not. The next call records, and from then on inputs are copied to where
-    the graph reads them. Shapes must stay, and outputs must hold no autograd graph.
+    the graph reads them. Shapes must stay, or a ValueError says which did not; outputs must hold no
+    autograd graph.
     """
 
-    def __init__(self, function: Callable[P, R], graphs: CudaGraphs | None) -> None:
+    def __init__(self, function: Callable[[*Ts], R], graphs: CudaGraphs | None) -> None:
         self._function = function
         self._graphs = graphs
         self.forget()
@@ -94,18 +95,22 @@ class Step(Generic[P, R]):
         self._inputs: tuple[Any, ...] = ()
         self._replay: Callable[[], R] | None = None
 
-    def __call__(self, *inputs: P.args, **none: P.kwargs) -> R:
+    def __call__(self, *inputs: *Ts) -> R:
         if self._graphs is None:
-            return self._function(*inputs, **none)
+            return self._function(*inputs)
         if self._warm_ups < _WARM_UP:
             self._warm_ups += 1
-            return self._graphs.warm_up(partial(self._function, *inputs, **none))
+            return self._graphs.warm_up(partial(self._function, *inputs))
         if self._replay is None:
             self._inputs = tree_map_only(Tensor, torch.clone, inputs)
-            self._replay = self._graphs.record(partial(self._function, *self._inputs, **none))
+            self._replay = self._graphs.record(partial(self._function, *self._inputs))
         else:
             for static, given in zip(tree_leaves(self._inputs), tree_leaves(inputs), strict=True):
-                assert static.shape == given.shape
+                if static.shape != given.shape:
+                    raise ValueError(
+                        f"a step recorded for a tensor {tuple(static.shape)} cannot run on one of "
+                        f"{tuple(given.shape)}; forget() it first"
+                    )
                 static.copy_(given)
         outputs: R = tree_map_only(Tensor, torch.clone, self._replay())
         return outputs

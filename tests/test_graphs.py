@@ -194,6 +194,16 @@ def test_a_forgotten_graph_is_warmed_up_and_recorded_anew() -> None:
     assert (graphs.warm_ups, graphs.records) == (6, 2)
 
 
+def test_a_graph_refuses_a_batch_of_another_shape() -> None:
+    step = Step(lambda x: x * 1, FakeGraphs())
+    for _ in range(4):
+        step(torch.ones(3, 2))
+    with pytest.raises(ValueError, match=r"a tensor \(3, 2\) cannot run on one of \(1, 2\)"):
+        step(torch.ones(1, 2))  # copy_ would spread it
+    step.forget()
+    assert step(torch.ones(1, 2)).shape == (1, 2)
+
+
 def test_what_waits_for_the_device_is_noticed() -> None:
     step = Step(lambda x: torch.full((), float(x)), FakeGraphs())
     for _ in range(3):

@@ -6,11 +6,13 @@ normalised map is stored.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from sdedge.errors import KernelError
 from sdedge.genotype import DARTS_OPERATIONS
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
 
 _SEPARABLE = ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
 _POOLS = ("max_pool_3x3", "avg_pool_3x3")
+# Its raw outputs are an eighth of what a pass would save; its one convolution is quick to repeat.
+_COMPUTED_ANEW = "dil_conv_3x3"
+
+
+_Outputs = tuple[list[Tensor], list[Tensor]]  # of `separable`
 
 
 class Term(NamedTuple):
@@ -34,6 +41,7 @@ class Term(NamedTuple):
     operation: int
     values: Tensor  # (N, C, H, W), raw
     statistics: Tensor | None  # (2, C) to normalise with, or None: as it is
+    anew: Callable[[], _Outputs] | None = None  # gives them to the backward pass; None: saved
 
 
 def fused_cell(
@@ -65,13 +73,19 @@ def _edge(node: int, source: int) -> int:
 
 def _node(terms: Sequence[Term], weights: Tensor, training: bool, impl: Impl) -> Tensor:
     mixing = pick(weights, [term[:2] for term in terms])
-    return mixed_sum(
-        [term.values for term in terms],
-        mixing,
-        [term.statistics for term in terms],
-        training=training,
-        impl=impl,
-    )
+    anew = {term.values.data_ptr(): term.anew for term in terms if term.anew}
+    with saved_tensors_hooks(lambda saved: anew.get(saved.data_ptr(), saved), _unpack):
+        return mixed_sum(
+            [term.values for term in terms],
+            mixing,
+            [term.statistics for term in terms],
+            training=training,
+            impl=impl,
+        )
+
+
+def _unpack(packed: Tensor | Callable[[], _Outputs]) -> Tensor:
+    return packed if isinstance(packed, Tensor) else packed()[0][0]
 
 
 def pick(weights: Tensor, places: Sequence[tuple[int, int]]) -> Tensor:
@@ -133,23 +147,30 @@ def _separable(
 ) -> Iterator[Term]:
     """ReLU, depthwise, pointwise, batch norm; once or twice; the last batch norm is the node's."""
     stages = [_stages(cell, e, name) for e in edges]
+    dilation = 2 if name.startswith("dil") else 1
     outputs: list[Tensor] = [x]
     statistics: list[Tensor] = []
     for start in range(0, len(stages[0]), 4):
-        _, depthwise, pointwise, norms = zip(*(s[start : start + 4] for s in stages), strict=True)
+        _, *convolutions, norms = zip(*(s[start : start + 4] for s in stages), strict=True)
+        depthwise, pointwise = (
+            [module.get_parameter("weight") for module in some] for some in convolutions
+        )
         outputs, found = separable(
             outputs,
-            [module.get_parameter("weight") for module in depthwise],
-            [module.get_parameter("weight") for module in pointwise],
+            depthwise,
+            pointwise,
             statistics or None,
             stride=1 if start else stride,
-            dilation=2 if name.startswith("dil") else 1,
+            dilation=dilation,
             training=running.training,
             impl=impl,
         )
         statistics = running.of(norms, found, outputs[0])
-    for e, values, known in zip(edges, outputs, statistics, strict=True):
-        yield Term(e, DARTS_OPERATIONS.index(name), values, known)
+    again = partial(separable, stride=stride, dilation=dilation, training=False, impl=impl)
+    for i, e in enumerate(edges):
+        branch = partial(again, [x.detach()], [depthwise[i]], [pointwise[i]])
+        anew = branch if name == _COMPUTED_ANEW else None
+        yield Term(e, DARTS_OPERATIONS.index(name), outputs[i], statistics[i], anew)
 
 
 def _skip(

@@ -1,17 +1,20 @@
 """The fused supernet computes what the plain one does, from the same modules."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import KernelError
 from sdedge.genotype import DARTS_OPERATIONS
-from sdedge.kernels import Impl, chosen, dispatch
+from sdedge.kernels import Impl, chosen, dispatch, separable
 from sdedge.loop import Reporter
 from sdedge.run import RunDir, read_json
 from sdedge.search.phase import SearchPhase
@@ -151,6 +154,31 @@ def test_what_is_masked_out_is_not_computed() -> None:
     moved = [n for n, buffer in net.named_buffers() if not torch.equal(buffer, before[n])]
     assert moved
     assert not any(".edges." in name and ".2." not in name for name in moved), "skip is number 2"
+
+
+def test_what_is_computed_anew_is_not_kept_and_changes_no_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held: dict[int, list[StorageWeakRef]] = defaultdict(list)  # by the size of dilated kernels
+
+    def watched(*arguments: Any, **settings: Any) -> tuple[list[Tensor], list[Tensor]]:
+        outputs, found = separable(*arguments, **settings)
+        if settings["dilation"] == 2:
+            size = arguments[1][0].shape[-1]
+            held[size] += [StorageWeakRef(z.untyped_storage()) for z in outputs]
+        return outputs, found
+
+    images = torch.randn(3, 3, 8, 8, device=DEVICE)
+    anew = results(supernet(FUSED, torch.float32), images)
+    with monkeypatch.context() as patch:
+        patch.setattr("sdedge.space.fused.separable", watched)
+        output = supernet(FUSED, torch.float32)(images, mixing_weights(torch.float32))
+    assert all(storage.expired() for storage in held[3])
+    assert not any(storage.expired() for storage in held[5])
+    del output
+    monkeypatch.setattr("sdedge.space.fused._COMPUTED_ANEW", "nothing")
+    saved = results(supernet(FUSED, torch.float32), images)
+    assert all(torch.equal(anew[name], saved[name]) for name in saved)
 
 
 @pytest.mark.parametrize("impl", ["reference", "auto"])
