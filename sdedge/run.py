@@ -6,8 +6,10 @@
     search.checkpoint.safetensors, train.checkpoint.safetensors
     genotype.json  cell.svg  cell.png
     weights.safetensors
-    model.onnx  model.int8.onnx  export.json
-    bench.json
+    model.onnx  model.int8.onnx  export.json  model-card.md
+    bench.json  bench.int8.json  targets.json
+    budget.json  fit.json
+    bundle.zip
 
 Every write is atomic: a temporary file in the same folder, fsync, rename. No torch here.
 """

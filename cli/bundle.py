@@ -1,0 +1,49 @@
+"""sdedge bundle"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from sdedge.cli import options
+from sdedge.cli.output import console, guarded, print_json
+
+
+@guarded
+def bundle(
+    file: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE.zip", help="Default: bundle.zip in the run directory."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Where the test images are now; default: as in training.")
+    ] = None,
+    data_root: options.DataRoot = None,
+    run: options.Run = None,
+    json_output: options.Json = False,
+) -> None:
+    """Pack the exported networks with a program that proves and measures them on a board."""
+    from dataclasses import replace
+
+    from sdedge.cli.phases import open_dataset
+    from sdedge.config import TrainConfig
+    from sdedge.deploy.bundle import bundle_run
+    from sdedge.run import RunDir
+
+    out = console(json_output=json_output)
+    opened = RunDir.open(run)
+    opened.made_by(opened.onnx, "export")
+    config = TrainConfig.from_dict(opened.settings("train"), source=str(opened.config))
+    config = replace(
+        config, dataset=dataset or config.dataset, data_root=data_root or config.data_root
+    )
+    path, models = bundle_run(opened, open_dataset(config, out).test, file)
+    size = path.stat().st_size
+    out.print(f"[bold]Bundled[/bold] {escape(', '.join(models))} in {escape(str(path))}")
+    out.print(
+        f"  {size:,} bytes. On the board, with Python, numpy and onnxruntime:\n"
+        f"  python3 -m zipfile -e {escape(path.name)} . && cd sdedge-bundle && python3 board.py"
+    )
+    if json_output:
+        print_json({"bundle": str(path), "size_bytes": size, "models": models})

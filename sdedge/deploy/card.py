@@ -1,0 +1,258 @@
+"""The model card: what an exported network is, proved to do and needs, in one Markdown file.
+
+Everything in it is read from the run directory or follows from its ONNX files; what was not
+measured is left out or said to be unknown.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdedge.deploy.graph import read_graph
+from sdedge.deploy.memory import flash_bytes, plan_memory
+from sdedge.deploy.metadata import Metadata, read_metadata
+from sdedge.deploy.snippets import cpp_snippet, python_snippet
+from sdedge.errors import RunError
+from sdedge.run import RunDir, read_json, write_atomic
+
+CARD = "model-card.md"
+PER_CLASS = "per_class"  # in export.json: the dicts of ClassCount
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassCount:
+    """How many test images of one class each network names rightly."""
+
+    name: str
+    images: int
+    fp32_correct: int
+    int8_correct: int | None = None
+
+
+def count_by_class(
+    classes: Sequence[str],
+    labels: NDArray[np.int64],  # (N,)
+    fp32: NDArray[np.int64],  # (N,) predictions
+    int8: NDArray[np.int64] | None = None,
+) -> tuple[ClassCount, ...]:
+    """Count right predictions class by class, in the order of `classes`."""
+
+    def count(of: NDArray[np.int64]) -> list[int]:
+        return [int((of == label).sum()) for label in range(len(classes))]
+
+    images, right = count(labels), count(labels[fp32 == labels])
+    right_int8 = [None] * len(classes) if int8 is None else count(labels[int8 == labels])
+    return tuple(
+        ClassCount(name=name, images=images, fp32_correct=fp32_correct, int8_correct=int8_correct)
+        for name, images, fp32_correct, int8_correct in zip(
+            classes, images, right, right_int8, strict=True
+        )
+    )
+
+
+def write_card(run: RunDir) -> Path:
+    """Write model-card.md beside the ONNX files of `run`, from what the run holds by now.
+
+    Raises RunError where the run has no export, and ExportError for a damaged ONNX file.
+    """
+    path = run.path / CARD
+    write_atomic(path, card_text(run).encode())
+    return path
+
+
+def card_text(run: RunDir) -> str:
+    """The card as Markdown; see `write_card`."""
+    metadata = read_metadata(run.made_by(run.onnx, "export"))
+    export = read_json(run.made_by(run.path / "export.json", "export"))
+    train = run.settings("train")
+    dataset = Path(train["dataset"]).name
+    try:
+        recommended = _files(run, export)[export.get("int8", {}).get("recommended", "fp32")]
+        parts = [
+            f"# Model card: {dataset}, {len(metadata.classes)} classes",
+            _what(run, metadata, export, train),
+            f"## Data\n\n{_data(metadata, export, train, dataset)}",
+            f"## Accuracy\n\n{_accuracy(export)}",
+            f"## Size and memory\n\n{_size(run, export)}",
+            f"## Latency\n\n{_latency(run, export)}",
+            f"## Input\n\n{_input(metadata)}",
+            f"## Use and limits\n\n{_limits(metadata, export, dataset)}",
+            f"## Run it\n\n{_run(metadata, recommended)}",
+        ]
+    except KeyError as error:
+        raise RunError(
+            f"{run.path}: export.json or config.json lacks {error}; "
+            f"make it again with `sdedge export --run {run.path}`"
+        ) from error
+    return "\n\n".join(parts) + "\n"
+
+
+def _files(run: RunDir, export: Mapping[str, Any]) -> dict[str, str]:
+    """The ONNX files of the export, by precision."""
+    int8 = {"int8": run.onnx_int8.name} if "int8" in export else {}
+    return {"fp32": run.onnx.name, **int8}
+
+
+def _what(
+    run: RunDir, metadata: Metadata, export: Mapping[str, Any], train: Mapping[str, Any]
+) -> str:
+    search = run.phases().get("search")
+    origin = (
+        f"found by a search in the same run (strategy {search['strategy']}, task {search['task']})"
+        if search
+        else "given to the training"
+    )
+    files = _files(run, export).items()
+    names = " and ".join(f"`{name}` ({precision})" for precision, name in files)
+    int8 = export.get("int8")
+    advice = f" Recommended: {int8['recommended']}." if int8 else ""
+    for reason in int8["reasons"] if int8 else ():
+        advice += f" Against int8, where it was exported: {reason}."
+    return (
+        f"A convolutional network that sorts an image of {metadata.image_size} x "
+        f"{metadata.image_size} pixels into one of {len(metadata.classes)} classes: "
+        f"{', '.join(metadata.classes)}. {train['cells']} cells of {train['channels']} channels "
+        f"at first, {export['parameters']:,} parameters; the cell was {origin} and is in the "
+        f"files' metadata.\n\n"
+        f"Files: {names}, ONNX opset {export['opset']}, made by sdedge "
+        f"{metadata.sdedge_version}.{advice}"
+    )
+
+
+def _data(
+    metadata: Metadata, export: Mapping[str, Any], train: Mapping[str, Any], dataset: str
+) -> str:
+    return (
+        f"Trained on the training images of {dataset} (epochs: {train['epochs']}, batch size: "
+        f"{train['batch_size']}, augmentation: {train['augmentation']}, seed: {train['seed']}); "
+        f"tested on {export['images']:,} of its test images, which took no part in training."
+    )
+
+
+def _accuracy(export: Mapping[str, Any]) -> str:
+    """Measured in ONNX Runtime on the files themselves."""
+    int8 = export.get("int8")
+    counts = [ClassCount(**count) for count in export.get(PER_CLASS, ())]
+    precisions = ["fp32", "int8"] if int8 else ["fp32"]
+    total = [export["onnx_accuracy"], *([int8["onnx_accuracy"]] if int8 else [])]
+    rows = [["all", f"{export['images']:,}", *map(_percent, total)]]
+    for count in counts:
+        rights = [count.fp32_correct, count.int8_correct][: len(precisions)]
+        shares = [_share(right, count.images) for right in rights]
+        rows.append([count.name, f"{count.images:,}", *shares])
+    note = "" if counts else "\n\nNot counted by class."
+    return (
+        "Share of test images whose class has the highest score, in ONNX Runtime.\n\n"
+        + _table(["class", "images", *precisions], rows)
+        + note
+    )
+
+
+def _size(run: RunDir, export: Mapping[str, Any]) -> str:
+    rows = []
+    for precision, name in _files(run, export).items():
+        graph = read_graph(run.path / name)
+        rows.append(
+            [
+                f"`{name}`",
+                precision,
+                f"{graph.file_size_bytes:,} bytes",
+                f"{plan_memory(graph).peak_ram_bytes:,} bytes",
+                f"{flash_bytes(graph):,} bytes",
+            ]
+        )
+    return (
+        _table(["file", "precision", "file size", "activations at their peak", "flash"], rows)
+        + f"\n\n{graph.macs:,} multiply-accumulates an image. Activations are counted for one "
+        "image, in the order of operators that needs least. Flash is weights and graph, without "
+        "a runtime's code."
+    )
+
+
+def _latency(run: RunDir, export: Mapping[str, Any]) -> str:
+    lines = []
+    for name in ("bench.json", "bench.int8.json"):
+        if (run.path / name).exists():
+            bench = read_json(run.path / name)
+            unsettled = "" if bench["settled"] else "; not settled, the machine was busy"
+            lines.append(
+                f"- `{bench['model']}` on {bench['cpu_model']}, {_threads(bench['threads'])}, "
+                f"batch {bench['batch_size']}, ONNX Runtime {bench['onnxruntime_version']}: p50 "
+                f"{bench['latency_p50_ms']:.3f} ms, p95 {bench['latency_p95_ms']:.3f} ms, p99 "
+                f"{bench['latency_p99_ms']:.3f} ms over {bench['runs']:,} runs{unsettled}"
+            )
+    if int8 := export.get("int8"):
+        unsettled = "" if int8["settled"] else "; not settled, the machine was busy"
+        lines.append(
+            f"- Both in turns on the machine of the export, {_threads(int8['threads'])}, one "
+            f"image: fp32 p50 {int8['fp32_latency_p50_ms']:.3f} ms, p99 "
+            f"{int8['fp32_latency_p99_ms']:.3f} ms; int8 p50 {int8['latency_p50_ms']:.3f} ms, "
+            f"p99 {int8['latency_p99_ms']:.3f} ms{unsettled}"
+        )
+    if not lines:
+        return "Not measured yet; `sdedge bench` measures it."
+    return "\n".join([*lines, "", "Nothing else was measured."])
+
+
+def _input(metadata: Metadata) -> str:
+    size = metadata.image_size
+    scaling = "red, green, blue from 0 to 1"
+    if not metadata.normalized_in_graph:
+        mean, std = (", ".join(f"{x:.6g}" for x in v) for v in (metadata.mean, metadata.std))
+        scaling += f", then (x - mean) / std with mean {mean} and std {std} of the channels"
+    return (
+        f"`input`: float32 (batch, 3, {size}, {size}). Of an image: {metadata.resize}; {scaling}. "
+        f"`logits`: float32 (batch, {len(metadata.classes)}), one score a class in the order "
+        "above, higher is likelier. The same is in the metadata of the ONNX files."
+    )
+
+
+def _limits(metadata: Metadata, export: Mapping[str, Any], dataset: str) -> str:
+    lines = [
+        f"For images like those of {dataset}, whole and centred as there. Any other image gets "
+        "one of these classes, too: there is no answer for none of them.",
+        "Scores are no calibrated probabilities.",
+        f"Accuracy is known on the test images of {dataset} alone: not under other light, "
+        "cameras or noise, not against attacks, and not for groups within a class.",
+        "The files carry no licence of their own. What may be done with a network trained on "
+        f"{dataset} depends on the terms of those images.",
+    ]
+    int8 = export.get("int8")
+    if int8 and int8["weight_limit"] > 64:  # two products then overflow 16 bits
+        lines.append(
+            "On an x86 processor with AVX2 but without VNNI, ONNX Runtime's int8 sums saturate "
+            "and int8 gives other scores: use fp32 there, or test it with `sdedge bundle`."
+        )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _run(metadata: Metadata, model: str) -> str:
+    return (
+        "Python, with onnxruntime, numpy and Pillow, for any picture:\n\n"
+        f"```python\n{python_snippet(metadata, model)}```\n\n"
+        "C++, with ONNX Runtime's header and library, for the bytes of a picture already cut and "
+        "scaled:\n\n"
+        f"```cpp\n{cpp_snippet(metadata, model)}```"
+    )
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    escaped = ([cell.replace("|", "\\|") for cell in cells] for cells in lines)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in escaped)
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f}%"
+
+
+def _share(right: int | None, images: int) -> str:
+    return "" if right is None or not images else f"{100 * right / images:.1f}%"
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' if count > 1 else ''}"
