@@ -24,21 +24,15 @@ def bundle(
     json_output: options.Json = False,
 ) -> None:
     """Pack the exported networks with a program that proves and measures them on a board."""
-    from dataclasses import replace
-
-    from sdedge.cli.phases import open_dataset
-    from sdedge.config import TrainConfig
+    from sdedge.cli.phases import open_training_data
     from sdedge.deploy.bundle import bundle_run
     from sdedge.run import RunDir
 
     out = console(json_output=json_output)
     opened = RunDir.open(run)
     opened.made_by(opened.onnx, "export")
-    config = TrainConfig.from_dict(opened.settings("train"), source=str(opened.config))
-    config = replace(
-        config, dataset=dataset or config.dataset, data_root=data_root or config.data_root
-    )
-    path, models = bundle_run(opened, open_dataset(config, out).test, file)
+    data = open_training_data(out, opened, dataset, data_root)
+    path, models = bundle_run(opened, data.test, file)
     size = path.stat().st_size
     out.print(f"[bold]Bundled[/bold] {escape(', '.join(models))} in {escape(str(path))}")
     out.print(

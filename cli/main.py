@@ -5,12 +5,14 @@ import os
 import typer
 
 from sdedge import __version__
-from sdedge.cli import genotype
+from sdedge.cli import genotype, targets
 from sdedge.cli.bench import bench
+from sdedge.cli.bundle import bundle
 from sdedge.cli.datasets import datasets
 from sdedge.cli.demo import demo
 from sdedge.cli.doctor import doctor
 from sdedge.cli.export import export
+from sdedge.cli.memory import memory
 from sdedge.cli.search import search
 from sdedge.cli.train import train
 
@@ -21,9 +23,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (search, train, export, bench, demo, datasets, doctor):
+for command in (search, train, export, bench, memory, bundle, demo, datasets, doctor):
     app.command()(command)
 app.add_typer(genotype.app, name="genotype")
+app.add_typer(targets.app, name="targets")
 
 
 def _print_version(wanted: bool) -> None:

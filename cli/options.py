@@ -43,6 +43,14 @@ CudaGraphs = Annotated[
 CheckpointSeconds = Annotated[
     float | None, typer.Option(help="Longest time between checkpoints within an epoch.")
 ]
+Target = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Device to fit, by name or profile; see `sdedge targets`."),
+]
+MaxLatencyMs = Annotated[float | None, typer.Option(help="The longest latency, on the target.")]
+MaxRamKb = Annotated[float | None, typer.Option(help="The most RAM, in kB of 1024 bytes.")]
+MaxFlashKb = Annotated[float | None, typer.Option(help="The most flash, in kB of 1024 bytes.")]
+MaxParams = Annotated[int | None, typer.Option(help="The most parameters.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of config.json."),

@@ -1,6 +1,7 @@
-"""What `search` and `train` share: presets, run directories, opening the data."""
+"""What the commands on a run share: presets, run directories, opening data and networks."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from sdedge.config import PhaseConfig
+from sdedge.config import PhaseConfig, TrainConfig
 from sdedge.data.catalog import DATASETS, Dataset, load_dataset
 from sdedge.device import select_device
-from sdedge.errors import RunError
+from sdedge.errors import ExportError, RunError
 from sdedge.run import RunDir, refuse_foreign
+from sdedge.space.network import Network
+from sdedge.space.saved import NetworkDescription, load_network
 
 AUTO_NOTES = {
     "paper": "chosen for the GPU",
@@ -83,3 +86,28 @@ def open_dataset(config: PhaseConfig, out: Console) -> Dataset:
         f"{len(dataset.classes)} classes[/dim]"
     )
     return dataset
+
+
+def open_training_data(
+    out: Console, run: RunDir, dataset: str | None = None, data_root: str | None = None
+) -> Dataset:
+    """The images that the network of a run was trained on, which may have moved."""
+    config = TrainConfig.from_dict(run.settings("train"), source=str(run.config))
+    config = replace(
+        config, dataset=dataset or config.dataset, data_root=data_root or config.data_root
+    )
+    return open_dataset(config, out)
+
+
+def open_trained(
+    out: Console, run: RunDir, dataset: str | None = None, data_root: str | None = None
+) -> tuple[Network, NetworkDescription, Dataset]:
+    """The trained network of a run, and the images it was trained on, which may have moved."""
+    network, description = load_network(run.made_by(run.weights, "train"))
+    data = open_training_data(out, run, dataset, data_root)
+    if data.classes != description.classes:
+        raise ExportError(
+            f"{data.name} has the classes {', '.join(data.classes)}, but the network was trained "
+            f"on {', '.join(description.classes)}; give the set it was trained on with --dataset"
+        )
+    return network, description, data

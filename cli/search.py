@@ -49,6 +49,17 @@ def search(
             help="auto (fused, as the device has it), triton, cpu, or reference (plain torch)."
         ),
     ] = None,
+    target: options.Target = None,
+    max_latency_ms: options.MaxLatencyMs = None,
+    max_ram_kb: options.MaxRamKb = None,
+    max_flash_kb: options.MaxFlashKb = None,
+    max_params: options.MaxParams = None,
+    int8: Annotated[
+        bool | None,
+        typer.Option(
+            "--int8/--fp32", help="What the budget is for (default: as the target prefers)."
+        ),
+    ] = None,
     data_root: options.DataRoot = None,
     seed: options.Seed = None,
     device: options.Device = None,
@@ -59,7 +70,10 @@ def search(
     resume: options.Resume = False,
     json_output: options.Json = False,
 ) -> None:
-    """Search a cell: DARTS guided by masked image modelling (Semantic-DARTS)."""
+    """Search a cell: DARTS guided by masked image modelling (Semantic-DARTS).
+
+    With a target or limits, the cell and the size of its network are chosen to fit them.
+    """
     overrides = options.overrides(context, SearchConfig, settings)
     out = console(json_output=json_output)
     value = start_search(out, preset, overrides, run, resume=resume)
@@ -72,6 +86,14 @@ def start_search(
 ) -> dict[str, Any]:
     """Run a search, tell about it on `out`, and give its JSON summary."""
     from sdedge.analysis.cell import draw_genotype
+    from sdedge.cli.budget import (
+        BudgetReporter,
+        budget_file,
+        choose_size,
+        known_problem,
+        plan_budget,
+        planned_costs,
+    )
     from sdedge.cli.phases import (
         open_dataset,
         preset_text,
@@ -80,7 +102,7 @@ def start_search(
         with_absolute_paths,
     )
     from sdedge.cli.progress import ConsoleReporter
-    from sdedge.run import RunDir
+    from sdedge.run import RunDir, write_json
     from sdedge.search.phase import SearchPhase, check_search
     from sdedge.search.runner import run_search
 
@@ -90,18 +112,24 @@ def start_search(
         config = SearchConfig.from_dict(run.settings("search"), source=str(run.config))
         started = "resumed"
         data = open_dataset(config, out)
-        phase = SearchPhase(config, data)
+        phase = SearchPhase(config, data, planned_costs(run) if config.budgeted else None)
     else:
         chosen = resolve_preset(preset, overrides)
         config = SearchConfig.from_preset(chosen, with_absolute_paths(overrides))
         check_search(config)
         refuse_taken(path, "search")
         started = preset_text(preset, chosen)
+        problem = known_problem(config)
+        plan = plan_budget(out, config, *problem) if problem else None
         data = open_dataset(config, out)
-        phase = SearchPhase(config, data)
+        if not problem:
+            plan = plan_budget(out, config, len(data.classes), data.image_size)
+        phase = SearchPhase(config, data, plan.costs if plan else None)
         run = RunDir.create(data.name, path)
+        if plan:
+            write_json(budget_file(run), plan.to_dict())
     _announce(out, config, data.name, started, run.path)
-    with ConsoleReporter(out) as reporter:
+    with (BudgetReporter if config.budgeted else ConsoleReporter)(out) as reporter:
         result = run_search(phase, run, reporter, resume=resume)
     for suffix in ("svg", "png"):
         draw_genotype(
@@ -110,6 +138,7 @@ def start_search(
             title=f"{config.task} search on {data.name}",
         )
     _report(out, result, run.path)
+    size = choose_size(out, run, result.genotype) if config.budgeted else None
     return {
         "run": str(run.path),
         "genotype": result.genotype.to_dict(),
@@ -117,6 +146,7 @@ def start_search(
         "epochs": len(result.records),
         "best_epoch": result.best_epoch,
         "search_seconds": result.seconds,
+        **({"size": size} if config.budgeted else {}),
         **{k: v for k, v in result.records[-1].items() if k.startswith(("train_", "valid_"))},
     }
 

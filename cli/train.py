@@ -74,6 +74,7 @@ def start_training(
     resume: bool,
 ) -> dict[str, Any]:
     """Run a training, tell about it on `out`, and give its JSON summary."""
+    from sdedge.cli.budget import carry_budget
     from sdedge.cli.phases import open_dataset
     from sdedge.cli.progress import ConsoleReporter
     from sdedge.genotype import load_genotype
@@ -89,10 +90,12 @@ def start_training(
         data = open_dataset(config, out)
         phase = TrainPhase(config, load_genotype(run.genotype), data)
     else:
-        config, genotype, path, started = _prepare(preset, overrides, name, path)
+        config, genotype, path, started = _prepare(out, preset, overrides, name, path)
         data = open_dataset(config, out)
         phase = TrainPhase(config, genotype, data)
         run = RunDir.create(data.name, path)
+        if name is not None:
+            carry_budget(RunDir(Path(name)), run)
     out.print(f"[bold]Train[/bold] on {escape(data.name)}, {started}")
     out.print(
         f"  {config.cells} cells of {config.channels} channels; {config.epochs} epochs, "
@@ -118,13 +121,15 @@ def start_training(
 
 
 def _prepare(
-    preset: str, overrides: dict[str, Any], name: str | None, path: Path | None
+    out: Console, preset: str, overrides: dict[str, Any], name: str | None, path: Path | None
 ) -> "tuple[TrainConfig, Genotype, Path | None, str]":
     """Settings, genotype, run directory (None: a new one) and a word on the preset.
 
     With a genotype named, the run is one of its own; else it is the one that a search made. The
-    data are those of the search that found the genotype, where that is known.
+    data are those of the search that found the genotype, where that is known, and so are width and
+    depth if it had a budget.
     """
+    from sdedge.cli.budget import budgeted_size
     from sdedge.cli.phases import preset_text, refuse_taken, resolve_preset, with_absolute_paths
     from sdedge.genotype import load_genotype
     from sdedge.run import RunDir
@@ -145,6 +150,7 @@ def _prepare(
     own = TrainConfig.presets().get(chosen, {})
     if "image_size" in own:  # a recipe for a size of its own
         inherited.pop("image_size", None)
+    inherited |= budgeted_size(out, origin, overrides, own)
     config = TrainConfig.from_preset(chosen, with_absolute_paths({**inherited, **overrides}))
     check_training(config)
     return config, genotype, path, preset_text(preset, chosen)

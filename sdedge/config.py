@@ -161,6 +161,13 @@ class SearchConfig(PhaseConfig):
     # Share of the epochs, from the first, in which alpha rests: weights learn before skips win.
     alpha_rest: float = 0.0
     valid_images: int | None = None  # of the search half, for each epoch's accuracy; None: all
+    # The budget that the network is to fit; None: no limit. 1 kB is 1024 bytes.
+    target: str | None = None  # device profile, by name or file
+    max_latency_ms: float | None = None
+    max_ram_kb: float | None = None
+    max_flash_kb: float | None = None
+    max_params: int | None = None
+    int8: bool | None = None  # what is to be deployed; None: as the target prefers, else fp32
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -183,6 +190,24 @@ class SearchConfig(PhaseConfig):
         _require(0 <= self.alpha_rest < 1, "alpha_rest", self.alpha_rest, "in [0, 1)")
         images = self.valid_images
         _require(images is None or images >= 1, "valid_images", images, "at least 1")
+        for name, value in self.limits.items():
+            _require(value > 0, name, value, "above 0 (leave it out for no limit)")
+        latency = self.max_latency_ms
+        rule = "given with a target: the latency is that of a device (--target NAME)"
+        _require(latency is None or self.target is not None, "max_latency_ms", latency, rule)
+        rule = "left out without a target or a limit: it says what a budget is for"
+        _require(self.int8 is None or self.budgeted, "int8", self.int8, rule)
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The limits that there are, by name."""
+        names = ("max_latency_ms", "max_ram_kb", "max_flash_kb", "max_params")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    @property
+    def budgeted(self) -> bool:
+        """Whether the network is to fit limits, or a device."""
+        return self.target is not None or bool(self.limits)
 
     @classmethod
     def presets(cls) -> dict[str, dict[str, Any]]:

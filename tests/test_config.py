@@ -72,6 +72,11 @@ def test_settings_out_of_range_are_refused_everywhere(
         ("alpha_rest", 1),
         ("valid_images", 0),
         ("impl", "cuda"),
+        ("max_latency_ms", 20.0),  # of which device?
+        ("max_ram_kb", 0.0),
+        ("max_flash_kb", -1.0),
+        ("max_params", 0),
+        ("int8", True),  # for which budget?
     ],
 )
 def test_a_search_refuses_settings_out_of_range(field: str, value: object) -> None:
@@ -223,3 +228,11 @@ def test_a_step_is_plain_unless_graphs_are_asked_for(kind: type[PhaseConfig]) ->
     assert kind().step == "eager"
     assert kind(cuda_graphs=True).step == "cuda graphs"
     refused(kind, "cuda_graphs", 1)
+
+
+def test_a_budget_is_a_target_or_a_limit() -> None:
+    assert not SearchConfig().budgeted
+    assert SearchConfig(target="pi4").budgeted
+    config = SearchConfig(target="pi4", max_latency_ms=20.0, max_params=100_000, int8=False)
+    assert config.budgeted
+    assert config.limits == {"max_latency_ms": 20.0, "max_params": 100_000}

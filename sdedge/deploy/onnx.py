@@ -1,9 +1,8 @@
 """The ONNX form of a derived network, written node by node.
 
-The network is traced with torch.fx and each traced step becomes the ONNX node it stands for.
-A node that would repeat an earlier one (the ReLU that several edges of a cell start with) is not
-added twice. Compared with torch.onnx.export this keeps the graph to what the network computes,
-the file to little more than the weights, and the export to a fraction of a second.
+The network is traced with torch.fx, each traced step becomes the ONNX node it stands for, and
+`lean` merges what repeats. Compared with torch.onnx.export this keeps the graph to what the network
+computes, the file to little more than the weights, and the export to a fraction of a second.
 """
 
 import json
@@ -14,25 +13,16 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
-from onnx import helper, numpy_helper
 from torch import fx, nn
 
 import sdedge
 from sdedge.deploy.folding import fold_batch_norm
+from sdedge.deploy.lean import lean
+from sdedge.deploy.program import INPUT, Program
 from sdedge.errors import ExportError
 from sdedge.space.network import Network
 from sdedge.space.operations import FactorizedReduce
 from sdedge.space.saved import NetworkDescription
-
-INPUT = "input"
-OUTPUT = "logits"
-BATCH = "batch"
-# No node here needs more, and 13 is the first with INT8 weights scaled by channel; onnxruntime
-# reads it since 1.6 (2020).
-OPSET = 13
-IR_VERSION = 7
-_END = np.iinfo(np.int64).max
 
 
 def to_onnx(
@@ -45,23 +35,39 @@ def to_onnx(
     preprocessing and genotype are in the metadata, as JSON. Raises ExportError when the network
     holds something that has no ONNX form here.
     """
-    graph = _Graph()
-    x = _normalise(graph, description) if normalize else INPUT
-    _trace(graph, fold_batch_norm(network), x)
-    size = description.image_size
-    image = helper.make_tensor_value_info(INPUT, onnx.TensorProto.FLOAT, [BATCH, 3, size, size])
-    logits = helper.make_tensor_value_info(
-        OUTPUT, onnx.TensorProto.FLOAT, [BATCH, len(description.classes)]
+    program = to_program(network, description, normalize=normalize)
+    return program_model(program, description, normalize=normalize)
+
+
+def to_program(
+    network: Network, description: NetworkDescription, *, normalize: bool = False
+) -> Program:
+    """The nodes of `to_onnx`, before they are written."""
+    program = Program()
+    x = _normalise(program, description) if normalize else INPUT
+    _trace(program, fold_batch_norm(network), x)
+    return lean(program)
+
+
+def program_model(
+    program: Program,
+    description: NetworkDescription,
+    *,
+    normalize: bool = False,
+    node_names: bool = True,
+    extra: Sequence[str] = (),
+) -> onnx.ModelProto:
+    """The ONNX model of a program that `to_program` gave, or of one made from it.
+
+    See `Program.to_model` for `extra`. Without `node_names` the file is a little smaller.
+    """
+    return program.to_model(
+        description.image_size,
+        len(description.classes),
+        _metadata(description, normalize=normalize),
+        node_names=node_names,
+        extra=extra,
     )
-    model = helper.make_model(
-        helper.make_graph(graph.nodes, "network", [image], [logits], [*graph.weights.values()]),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="sdedge",
-        producer_version=sdedge.__version__,
-    )
-    helper.set_model_props(model, _metadata(description, normalize=normalize))
-    return model
 
 
 def _metadata(description: NetworkDescription, *, normalize: bool) -> dict[str, str]:
@@ -84,36 +90,14 @@ def _metadata(description: NetworkDescription, *, normalize: bool) -> dict[str, 
     }
 
 
-class _Graph:
-    """Nodes in order, and the weights they read."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.weights: dict[str, onnx.TensorProto] = {}
-        self._outputs: dict[tuple[object, ...], str] = {}
-
-    def node(self, op_type: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
-        """The output of this node: `name`, or that of an earlier node that computes the same."""
-        key = (op_type, *inputs, *sorted(attributes.items()))
-        if key not in self._outputs:
-            self._outputs[key] = name
-            self.nodes.append(helper.make_node(op_type, inputs, [name], name, **attributes))
-        return self._outputs[key]
-
-    def weight(self, name: str, values: NDArray[Any]) -> str:
-        """A constant; one of the same name is stored once."""
-        self.weights.setdefault(name, numpy_helper.from_array(values, name))
-        return name
-
-
-def _normalise(graph: _Graph, description: NetworkDescription) -> str:
+def _normalise(program: Program, description: NetworkDescription) -> str:
     # Not folded into the stem: its zero padding stands for the mean colour, not for black.
     mean, std = (
-        graph.weight(f"{INPUT}.{key}", np.array(values, np.float32).reshape(1, 3, 1, 1))
+        program.constant(f"{INPUT}.{key}", np.array(values, np.float32).reshape(1, 3, 1, 1))
         for key, values in (("mean", description.mean), ("std", description.std))
     )
-    centred = graph.node("Sub", [INPUT, mean], f"{INPUT}.centred")
-    return graph.node("Div", [centred, std], f"{INPUT}.normalised")
+    centred = program.node("Sub", [INPUT, mean], f"{INPUT}.centred")
+    return program.node("Div", [centred, std], f"{INPUT}.normalised")
 
 
 class _Tracer(fx.Tracer):
@@ -123,7 +107,7 @@ class _Tracer(fx.Tracer):
         return type(m) in _MODULES
 
 
-def _trace(graph: _Graph, network: nn.Module, x: str) -> None:
+def _trace(program: Program, network: nn.Module, x: str) -> None:
     """Add the nodes that compute the network's class scores from the tensor x."""
     tensors: dict[fx.Node, str] = {}
     for step in _Tracer().trace(network).nodes:
@@ -132,59 +116,55 @@ def _trace(graph: _Graph, network: nn.Module, x: str) -> None:
             tensors[step] = x
         elif step.op == "call_module":
             module = network.get_submodule(step.target)
-            tensors[step] = _MODULES[type(module)](graph, step.target, module, *args)
+            tensors[step] = _MODULES[type(module)](program, step.target, module, *args)
         elif step.target in _FUNCTIONS:
             scope = [*step.meta.get("nn_module_stack", ())][-1:]
             name = ".".join([*scope, step.name])
-            tensors[step] = _FUNCTIONS[step.target](graph, name, *args, **step.kwargs)
+            tensors[step] = _FUNCTIONS[step.target](program, name, *args, **step.kwargs)
         elif step.op != "output":
             raise ExportError(f"{step.target} at {step.name} has no ONNX form in sdedge")
-    graph.nodes[-1].output[:] = [OUTPUT]
 
 
-def _conv(
-    graph: _Graph, name: str, conv: nn.Conv2d, x: str, pads: tuple[int, ...] | None = None
-) -> str:
+def _conv(program: Program, name: str, conv: nn.Conv2d, x: str) -> str:
     if not isinstance(conv.padding, tuple):
         raise ExportError(f"convolution {name} has padding {conv.padding!r}; give it in pixels")
     attributes: dict[str, Any] = {
-        "kernel_shape": conv.kernel_size,
         "strides": conv.stride,
-        "pads": pads or conv.padding * 2,
+        "pads": conv.padding * 2,
         "dilations": conv.dilation,
         "group": conv.groups,
     }
     defaults = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1), "group": 1}
-    needed = {key: value for key, value in attributes.items() if value != defaults.get(key)}
-    return graph.node("Conv", [x, *_parameters(graph, name, conv)], name, **needed)
+    needed = {key: value for key, value in attributes.items() if value != defaults[key]}
+    return program.node("Conv", [x, *_parameters(program, name, conv)], name, **needed)
 
 
-def _linear(graph: _Graph, name: str, linear: nn.Linear, x: str) -> str:
-    return graph.node("Gemm", [x, *_parameters(graph, name, linear)], name, transB=1)
+def _linear(program: Program, name: str, linear: nn.Linear, x: str) -> str:
+    return program.node("Gemm", [x, *_parameters(program, name, linear)], name, transB=1)
 
 
-def _parameters(graph: _Graph, name: str, module: nn.Module) -> list[str]:
+def _parameters(program: Program, name: str, module: nn.Module) -> list[str]:
     return [
-        graph.weight(f"{name}.{key}", parameter.detach().float().numpy())
+        program.constant(f"{name}.{key}", parameter.detach().float().numpy())
         for key, parameter in module.named_parameters(recurse=False)
     ]
 
 
-def _relu(graph: _Graph, name: str, _: nn.ReLU, x: str) -> str:
-    return graph.node("Relu", [x], name)
+def _relu(program: Program, name: str, _: nn.ReLU, x: str) -> str:
+    return program.node("Relu", [x], name)
 
 
-def _identity(graph: _Graph, name: str, _: nn.Identity, x: str) -> str:
+def _identity(program: Program, name: str, _: nn.Identity, x: str) -> str:
     return x
 
 
-def _max_pool(graph: _Graph, name: str, pool: nn.MaxPool2d, x: str) -> str:
-    return graph.node("MaxPool", [x], name, **_window(pool))
+def _max_pool(program: Program, name: str, pool: nn.MaxPool2d, x: str) -> str:
+    return program.node("MaxPool", [x], name, **_window(pool))
 
 
-def _avg_pool(graph: _Graph, name: str, pool: nn.AvgPool2d, x: str) -> str:
+def _avg_pool(program: Program, name: str, pool: nn.AvgPool2d, x: str) -> str:
     count = int(pool.count_include_pad)
-    return graph.node("AveragePool", [x], name, count_include_pad=count, **_window(pool))
+    return program.node("AveragePool", [x], name, count_include_pad=count, **_window(pool))
 
 
 def _window(pool: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, tuple[int, ...]]:
@@ -199,32 +179,41 @@ def _each_side(size: int | tuple[int, ...], sides: int) -> tuple[int, ...]:
     return (size,) * sides if isinstance(size, int) else size * (sides // len(size))
 
 
-def _factorized_reduce(graph: _Graph, name: str, reduction: FactorizedReduce, x: str) -> str:
-    x = graph.node("Relu", [x], f"{name}.relu")
-    bounds = [
-        graph.weight(f"shift.{key}", np.array(values, np.int64))
-        for key, values in (("starts", [1, 1]), ("ends", [_END, _END]), ("axes", [2, 3]))
-    ]
-    shifted = graph.node("Slice", [x, *bounds], f"{name}.shifted")
-    even = _conv(graph, f"{name}.conv_even", reduction.conv_even, x)
-    # One pixel of padding at the end makes every size, even or odd, come out as ceil(size / 2).
-    odd = _conv(graph, f"{name}.conv_odd", reduction.conv_odd, shifted, pads=(0, 0, 1, 1))
-    return graph.node("Concat", [even, odd], name, axis=1)
+def _factorized_reduce(program: Program, name: str, reduction: FactorizedReduce, x: str) -> str:
+    x = program.node("Relu", [x], f"{name}.relu")
+    even = _conv(program, f"{name}.conv_even", reduction.conv_even, x)
+    # Every other pixel, from the second on, as a depthwise convolution: runtimes keep their own
+    # layout for one, and leave it for a Slice. The padding rounds an odd size up.
+    channels = reduction.conv_odd.in_channels
+    pick = np.zeros((channels, 1, 2, 2), np.float32)
+    pick[:, :, 1, 1] = 1
+    weight = program.constant(f"second_pixels.{channels}", pick)
+    shifted = program.node(
+        "Conv",
+        [x, weight],
+        f"{name}.shifted",
+        strides=(2, 2),
+        pads=(0, 0, 1, 1),
+        group=channels,
+    )
+    inputs = [shifted, *_parameters(program, f"{name}.conv_odd", reduction.conv_odd)]
+    odd = program.node("Conv", inputs, f"{name}.conv_odd")
+    return program.node("Concat", [even, odd], name, axis=1)
 
 
-def _add(graph: _Graph, name: str, left: str, right: str) -> str:
-    return graph.node("Add", [left, right], name)
+def _add(program: Program, name: str, left: str, right: str) -> str:
+    return program.node("Add", [left, right], name)
 
 
-def _concat(graph: _Graph, name: str, tensors: list[str], dim: int) -> str:
-    return graph.node("Concat", tensors, name, axis=dim)
+def _concat(program: Program, name: str, tensors: list[str], dim: int) -> str:
+    return program.node("Concat", tensors, name, axis=dim)
 
 
-def _mean(graph: _Graph, name: str, x: str, dim: tuple[int, ...]) -> str:
+def _mean(program: Program, name: str, x: str, dim: tuple[int, ...]) -> str:
     if dim != (2, 3):
         raise ExportError(f"the mean over dimensions {dim} at {name} has no ONNX form in sdedge")
     # Two nodes where ReduceMean is one: INT8 runtimes have a quantised form of these.
-    return graph.node("Flatten", [graph.node("GlobalAveragePool", [x], name)], f"{name}.flat")
+    return program.node("Flatten", [program.node("GlobalAveragePool", [x], name)], f"{name}.flat")
 
 
 _MODULES: dict[type[nn.Module], Callable[..., str]] = {

@@ -4,7 +4,6 @@ import copy
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,9 @@ from sdedge.data.augment import Preprocess
 from sdedge.data.dataset import Split
 from sdedge.data.pipeline import Batches
 from sdedge.deploy.bench import ORT_ERRORS, error_text
-from sdedge.deploy.onnx import INPUT, OUTPUT, to_onnx
+from sdedge.deploy.onnx import to_onnx
+from sdedge.deploy.program import INPUT, OUTPUT
 from sdedge.errors import ExportError
-from sdedge.run import write_atomic
 from sdedge.space.counting import count_network
 from sdedge.space.network import Network
 from sdedge.space.saved import NetworkDescription
@@ -53,21 +52,19 @@ class ExportReport:
         return asdict(self)
 
 
-def export_and_verify(
+def export_network(
     network: Network,
     description: NetworkDescription,
     split: Split,
-    path: Path,
     *,
     normalize: bool = False,
     limit: int | None = None,
     batch_size: int = 250,
     progress: Progress | None = None,
-) -> ExportReport:
-    """Write `network` to `path` as ONNX once it has passed `verify_onnx` on `split`.
+) -> tuple[bytes, ExportReport]:
+    """The ONNX file of `network`, once it has passed `verify_onnx` on `split`.
 
-    See `to_onnx` for what the file holds. Raises ExportError when a check fails and RunError when
-    the file cannot be written; what was at `path` before is then unchanged.
+    See `to_onnx` for what it holds. Raises ExportError when a check fails.
     """
     model = to_onnx(network, description, normalize=normalize).SerializeToString()
     report = verify_onnx(
@@ -80,8 +77,7 @@ def export_and_verify(
         batch_size=batch_size,
         progress=progress,
     )
-    write_atomic(path, model)
-    return report
+    return model, report
 
 
 def verify_onnx(
@@ -101,7 +97,7 @@ def verify_onnx(
     batches of 1, 3 and `batch_size`, over the first `limit` images of `split` (None: all), which
     must agree within LOGIT_TOLERANCE. Raises ExportError when one of these fails.
     """
-    proto = _checked(model)
+    proto = checked_model(model)
     comparison = _Comparison(model, network, description, normalize=normalize)
     for few in (1, 3):
         comparison.logits(torch.from_numpy(np.array(split.images[:few])))
@@ -121,7 +117,7 @@ def verify_onnx(
         file_size_bytes=len(model),
         parameters=parameters,
         size_ratio=len(model) / (BYTES_PER_PARAMETER * parameters),
-        nodes=dict(Counter(node.op_type for node in proto.graph.node).most_common()),
+        nodes=count_nodes(proto),
         opset=proto.opset_import[0].version,
         normalized_in_graph=normalize,
         images=done,
@@ -132,12 +128,49 @@ def verify_onnx(
     )
 
 
-def _checked(model: bytes) -> onnx.ModelProto:
+def checked_model(model: bytes) -> onnx.ModelProto:
+    """The model of a file that onnx.checker accepts; ExportError for any other."""
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"the exported model is not valid ONNX: {error}") from error
     return onnx.load_from_string(model)
+
+
+def count_nodes(model: onnx.ModelProto) -> dict[str, int]:
+    """By type, the most frequent first."""
+    return dict(Counter(node.op_type for node in model.graph.node).most_common())
+
+
+def model_input(description: NetworkDescription, *, normalize: bool) -> Preprocess:
+    """From uint8 images (N, S, S, 3) to the input of a model that does or does not normalise."""
+    if normalize:
+        black, one = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        return Preprocess(black, one, description.image_size, None, CPU)
+    return Preprocess(description.mean, description.std, description.image_size, None, CPU)
+
+
+def open_model(model: bytes) -> ort.InferenceSession:
+    """A session for a model that was just made; ExportError when ONNX Runtime refuses it."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except ORT_ERRORS as error:
+        raise ExportError(
+            f"ONNX Runtime {ort.__version__} cannot load the exported model: {error_text(error)}"
+        ) from error
+
+
+def run_model(session: ort.InferenceSession, x: Tensor) -> NDArray[np.float32]:
+    """Class scores (N, classes) of a batch of its input; ExportError when it does not run."""
+    try:
+        logits: NDArray[np.float32] = session.run([OUTPUT], {INPUT: x.contiguous().numpy()})[0]
+    except ORT_ERRORS as error:
+        raise ExportError(
+            f"the exported model does not run on a batch of {len(x)}: {error_text(error)}"
+        ) from error
+    return logits
 
 
 class _Comparison:
@@ -146,33 +179,17 @@ class _Comparison:
     def __init__(
         self, model: bytes, network: Network, description: NetworkDescription, *, normalize: bool
     ) -> None:
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        try:
-            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except ORT_ERRORS as error:
-            raise ExportError(
-                f"ONNX Runtime {ort.__version__} cannot load the exported model: "
-                f"{error_text(error)}"
-            ) from error
+        self._session = open_model(model)
         self._network = copy.deepcopy(network).cpu().eval().to(memory_format=torch.channels_last)
-        size = description.image_size
-        self._normalised = Preprocess(description.mean, description.std, size, None, CPU)
-        scaled = Preprocess((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), size, None, CPU)
-        self._model_input = scaled if normalize else self._normalised
+        self._normalised = model_input(description, normalize=False)
+        self._model_input = model_input(description, normalize=normalize)
         self.max_abs_difference = 0.0
 
     def logits(self, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Of torch and of ONNX, for uint8 images (N, S, S, 3); ExportError when they differ."""
         with torch.inference_mode():
             expected: NDArray[np.float32] = self._network(self._normalised(images)).numpy()
-        x = self._model_input(images).contiguous().numpy()
-        try:
-            (actual,) = self._session.run([OUTPUT], {INPUT: x})
-        except ORT_ERRORS as error:
-            raise ExportError(
-                f"the exported model does not run on a batch of {len(images)}: {error_text(error)}"
-            ) from error
+        actual = run_model(self._session, self._model_input(images))
         if actual.shape != expected.shape:
             raise ExportError(
                 f"the exported model gives logits of shape {actual.shape}, torch {expected.shape}"

@@ -12,6 +12,7 @@ from torch.optim import SGD, Adam
 from sdedge.config import SearchConfig
 from sdedge.graphs import rate_settings
 from sdedge.search.alphas import Alphas
+from sdedge.search.budget import Budget
 from sdedge.search.strategy import Strategy
 from sdedge.search.tasks.task import Task, TaskBatch, TaskLoss
 from sdedge.space.supernet import Supernet
@@ -27,11 +28,13 @@ class Bilevel:
         alphas: dict[str, Tensor],
         strategy: Strategy,
         config: SearchConfig,
+        budget: Budget | None = None,
     ) -> None:
         self.supernet = supernet
         self.task = task
         self.alphas = alphas
         self.strategy = strategy
+        self.budget = budget
         self.alpha_list = list(alphas.values())
         self.weight_list = [*supernet.parameters(), *task.parameters()]
         self.gradient_clip = config.gradient_clip
@@ -77,6 +80,9 @@ class Bilevel:
     def alpha_step(self, train: TaskBatch, search: TaskBatch) -> None:
         """Move alpha; the weights stay."""
         gradients = self.strategy.alpha_gradient(self, train, search)
+        if self.budget:
+            weights = self.strategy.relax(self.alphas)
+            gradients = self.budget.weigh(gradients, weights, self.alpha_list)
         for alpha, gradient in zip(self.alpha_list, gradients, strict=True):
             alpha.grad = gradient
         self.alpha_optimizer.step()

@@ -30,6 +30,7 @@ from sdedge.loop import Phase
 from sdedge.meters import Meters
 from sdedge.search.alphas import mixing_entropy
 from sdedge.search.bilevel import Bilevel
+from sdedge.search.budget import ADJUSTMENTS, Budget, Costs
 from sdedge.search.strategies import get_strategy
 from sdedge.search.tasks import build_task, check_task
 from sdedge.space.supernet import Supernet
@@ -59,11 +60,16 @@ def check_search(config: SearchConfig) -> None:
 
 
 class SearchPhase(Phase):
-    """One search; raises ConfigError for settings that do not fit the data or the machine."""
+    """One search; raises ConfigError for settings that do not fit the data or the machine.
+
+    `costs`, by limit, is what the derived network is held to.
+    """
 
     name = "search"
 
-    def __init__(self, config: SearchConfig, dataset: Dataset) -> None:
+    def __init__(
+        self, config: SearchConfig, dataset: Dataset, costs: Mapping[str, Costs] | None = None
+    ) -> None:
         check_search(config)
         self.config = config
         self.epochs = config.epochs
@@ -98,6 +104,7 @@ class SearchPhase(Phase):
             strategy.initial_alphas(self.device),
             strategy,
             config,
+            Budget(costs, self.device) if costs else None,
         )
         graphs = select_graphs(config.cuda_graphs, self.device)
         self.alpha_step = Step(self.bilevel.alpha_step, graphs)
@@ -150,6 +157,8 @@ class SearchPhase(Phase):
         task = self.bilevel.task
         train, search = (task.prepare(self.augment(images), labels) for images, labels in batch)
         if not self._alpha_rests(epoch):
+            if self.bilevel.budget and step % max(1, self.steps // ADJUSTMENTS) == 0:
+                self.bilevel.budget.adjust(self.genotype())
             self.alpha_step(train, search)
         return self.weight_step(train).parts
 
@@ -164,7 +173,9 @@ class SearchPhase(Phase):
             batch = bilevel.task.prepare(self.preprocess(images), labels)
             meters.add(bilevel.loss(batch).parts, weight=len(labels))
         genotype = self.genotype()
-        entropy = mixing_entropy(bilevel.strategy.relax(bilevel.alphas))
+        weights = bilevel.strategy.relax(bilevel.alphas)
+        entropy = mixing_entropy(weights)
+        budget = {"budget": bilevel.budget.report(weights, genotype)} if bilevel.budget else {}
         return {
             **{f"valid_{name}": value for name, value in meters.means().items()},
             "genotype": genotype.to_dict(),
@@ -172,6 +183,7 @@ class SearchPhase(Phase):
             "parameter_free_count": genotype.parameter_free_count,
             "collapsed": genotype.collapsed,
             **{f"alpha_entropy_{name}": value for name, value in entropy.items()},
+            **budget,
         }
 
     def _alpha_rests(self, epoch: int) -> bool:
@@ -184,12 +196,13 @@ class SearchPhase(Phase):
             return bilevel.strategy.derive(bilevel.strategy.relax(bilevel.alphas))
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, alphas and the state of both optimizers."""
+        """Weights, alphas, the state of both optimizers, and the multipliers of a budget."""
         bilevel = self.bilevel
         return {
             **with_prefix("supernet", bilevel.supernet.state_dict()),
             **with_prefix("task", bilevel.task.state_dict()),
             **with_prefix("alpha", bilevel.alphas),
+            **with_prefix("budget", bilevel.budget.state_dict() if bilevel.budget else {}),
             **with_prefix("weight_optimizer", optimizer_tensors(bilevel.weight_optimizer)),
             **with_prefix("alpha_optimizer", optimizer_tensors(bilevel.alpha_optimizer)),
         }
@@ -199,6 +212,8 @@ class SearchPhase(Phase):
         bilevel = self.bilevel
         load_module(bilevel.supernet, under_prefix("supernet", tensors), path)
         load_module(bilevel.task, under_prefix("task", tensors), path)
+        if bilevel.budget:
+            load_module(bilevel.budget, under_prefix("budget", tensors), path)
         alphas = under_prefix("alpha", tensors)
         if {n: a.shape for n, a in alphas.items()} != {
             n: a.shape for n, a in bilevel.alphas.items()

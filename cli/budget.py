@@ -1,0 +1,239 @@
+"""A budget from search to export: the plan, the size that is trained, and the verdict.
+
+All of it is in the run's budget.json; the verdict on the exported file goes to fit.json.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from sdedge.cli.fits import print_checks
+from sdedge.cli.output import kilobytes, milliseconds
+from sdedge.cli.progress import ConsoleReporter
+from sdedge.config import SearchConfig
+from sdedge.errors import ConfigError, RunError
+from sdedge.genotype import Genotype
+from sdedge.run import RunDir, read_json, write_json
+
+if TYPE_CHECKING:
+    from sdedge.deploy.budget import Plan
+    from sdedge.search.budget import Costs
+
+_NAMES = {
+    "max_latency_ms": "latency",
+    "max_ram_kb": "RAM",
+    "max_flash_kb": "flash",
+    "max_params": "parameters",
+    "ram": "RAM of the device",
+    "flash": "flash of the device",
+}
+
+
+def budget_file(run: RunDir) -> Path:
+    """Where a run keeps its budget."""
+    return run.path / "budget.json"
+
+
+class BudgetReporter(ConsoleReporter):
+    """Progress of a search, with what the derived cell costs after each epoch."""
+
+    def epoch_ended(self, record: Mapping[str, Any]) -> None:
+        """One line more for each limit."""
+        super().epoch_ended(record)
+        for limit, figures in record.get("budget", {}).items():
+            derived, expected, allowed = (
+                _amount(limit, figures[name]) for name in ("derived", "expected", "limit")
+            )
+            self._console.print(
+                f"[dim]           {_NAMES[limit]}: this cell {derived} of {allowed}, expected "
+                f"{expected}; weight {figures['multiplier']:.2f}[/dim]"
+            )
+
+
+def plan_budget(out: Console, config: SearchConfig, classes: int, image_size: int) -> "Plan | None":
+    """Prices for a search within the budget of `config`, if it has one.
+
+    Raises ConfigError when no network of the space meets it, TargetError for a target that is
+    unknown, damaged or does not run the precision.
+    """
+    if not config.budgeted:
+        return None
+    from sdedge.deploy.budget import make_plan, require
+
+    requirements = require(config, classes, image_size)
+    out.print("[dim]checking the budget and pricing operations[/dim]")
+    plan = make_plan(requirements, config.cells)
+    channels, cells = plan.reference
+    error = max((costs.error for costs in plan.costs.values()), default=0.0)
+    device = f" on {requirements.target.name}" if requirements.target else ""
+    limits = _listed({limit: costs.limit for limit, costs in plan.costs.items()})
+    out.print(
+        f"[bold]Budget[/bold] in {requirements.precision}{device}: "
+        + (limits or "it leaves the cell free, and limits width and depth alone")
+    )
+    out.print(
+        f"[dim]  alpha pays what operations cost in {cells} cells of {channels} channels (to "
+        f"{error:.1%}); the network's own width and depth are chosen when the cell is there[/dim]"
+    )
+    return plan
+
+
+def known_problem(config: SearchConfig) -> tuple[int, int] | None:
+    """Classes and image size of a data set that need not be opened for that, else None."""
+    from sdedge.data.catalog import DATASETS, describe_datasets
+
+    if config.dataset not in DATASETS:
+        return None
+    rows = describe_datasets(Path(config.data_root))
+    row = next(row for row in rows if row["name"] == config.dataset)
+    return row["classes"], config.image_size or row["image_size"]
+
+
+def planned_costs(run: RunDir) -> "dict[str, Costs]":
+    """The prices that the search in `run` started with; RunError when they are gone."""
+    from sdedge.search.budget import Costs
+
+    file = budget_file(run)
+    costs = read_json(file).get("costs", {})
+    return {name: Costs.from_dict(c, source=str(file)) for name, c in costs.items()}
+
+
+def choose_size(out: Console, run: RunDir, genotype: Genotype) -> dict[str, Any] | None:
+    """Choose width and depth for the cell that was found, tell, and write them to budget.json.
+
+    Gives the chosen size; None when the cell fits at no size.
+    """
+    from sdedge.deploy.budget import Requirements, largest
+
+    file = budget_file(run)
+    plan = read_json(file)
+    out.print("[dim]choosing width and depth[/dim]")
+    requirements = Requirements.from_dict(plan, source=str(file))
+    sizes = [size.to_dict() for size in requirements.sizes(genotype)]
+    chosen = largest(sizes)
+    write_json(file, {**plan, "sizes": sizes, "chosen": chosen})
+    if chosen is None:
+        out.print(
+            "[yellow]This cell fits the budget at no width and depth, though others do. Search "
+            "again, longer or with another seed, or allow more.[/yellow]"
+        )
+        return None
+    found = {limit: chosen["found"][limit] for limit in plan["costs"]}
+    out.print(
+        f"  width and depth for the budget: {chosen['cells']} cells of {chosen['channels']} "
+        f"channels; {_listed(found) or 'within the device'}"
+    )
+    return dict(chosen)
+
+
+def budgeted_size(
+    out: Console, run: RunDir, overrides: Mapping[str, Any], recipe: Mapping[str, Any]
+) -> dict[str, int]:
+    """Channels and cells that the budget of `run` chose for a training, if it has a budget.
+
+    A width or depth in `overrides` stands, and decides the other. A budget is for images of one
+    size and the CIFAR stem: where `overrides` or the preset's `recipe` have others, or both width
+    and depth are given, nothing is chosen. Raises ConfigError when the cell fits at no size.
+    """
+    from sdedge.deploy.budget import Requirements, largest
+
+    file = budget_file(run)
+    if not file.exists():
+        return {}
+    plan = read_json(file)
+    if "sizes" not in plan:
+        raise RunError(
+            f"{file} has no width and depth yet; finish the search with: "
+            f"sdedge search --resume --run {run.path}"
+        )
+    planned = ("cifar", Requirements.from_dict(plan, source=str(file)).image_size)
+    asked = {**recipe, **overrides}
+    elsewhere = planned != (asked.get("stem", planned[0]), asked.get("image_size", planned[1]))
+    given = {name: overrides[name] for name in ("channels", "cells") if name in overrides}
+    free = not elsewhere and len(given) < 2
+    if free and (chosen := largest(plan["sizes"], **given)):
+        return {name: chosen[name] for name in ("channels", "cells")}
+    if free and not given:
+        raise ConfigError(
+            f"the cell of {run.path} fits its budget at no width and depth; search again, or give "
+            "--channels and --cells to train one that does not fit"
+        )
+    out.print(
+        f"[yellow]The budget of {escape(str(run.path))} did not choose this width and depth "
+        "for this stem and image size; the export tells whether it is met.[/yellow]"
+    )
+    return {}
+
+
+def carry_budget(origin: RunDir, run: RunDir) -> None:
+    """Take the budget along to a training in a run of its own."""
+    if budget_file(origin).exists() and origin.path != run.path:
+        write_json(budget_file(run), read_json(budget_file(origin)))
+
+
+def report_verdict(out: Console, run: RunDir) -> dict[str, Any]:
+    """Hold the exported network of `run` against its budget, tell, and write fit.json.
+
+    Gives what is in fit.json; {} for a run without a budget. On this machine the latency is
+    measured, elsewhere it is predicted. Without a quantised file, the verdict on an int8 budget is
+    of the network as it would be.
+    """
+    from sdedge.deploy.budget import Requirements
+    from sdedge.deploy.fit import check_fit
+    from sdedge.deploy.profiler import run_bench
+    from sdedge.deploy.survey import read_forms
+    from sdedge.deploy.target import HOST
+
+    file = budget_file(run)
+    if not file.exists():
+        return {}
+    requirements = Requirements.from_dict(read_json(file), source=str(file))
+    target = requirements.target
+    form = read_forms(run.onnx, run.onnx_int8)[requirements.precision]
+    fit = check_fit(form.graph, target, requirements.limits)
+    measured = None
+    if target and target.name == HOST and not form.if_quantised:
+        measured = run_bench(form.file, threads=target.threads, profile=False).latency_p50_ms
+        checks = (
+            replace(check, found=measured, low=None, high=None)
+            if check.limit == "max_latency_ms"
+            else check
+            for check in fit.checks
+        )
+        fit = replace(fit, checks=tuple(checks))
+    verdict = {
+        "model": form.file.name,
+        "precision": requirements.precision,
+        "if_quantised": form.if_quantised,
+        "target": target and target.name,
+        "measured_p50_ms": measured,
+        **fit.to_dict(),
+    }
+    write_json(run.path / "fit.json", verdict)
+    title = f"budget, {requirements.precision}" + (f" on {target.name}" if target else "")
+    print_checks(out, title, fit.checks)
+    out.print(
+        "[bold green]The network fits its budget[/bold green]"
+        if fit.fits
+        else "[bold red]The network does not fit its budget[/bold red]"
+    )
+    if form.if_quantised:
+        out.print(
+            "[yellow]This is of the network if it were quantised; export --int8 makes the file, "
+            "and the verdict on it.[/yellow]"
+        )
+    return verdict
+
+
+def _listed(figures: Mapping[str, float]) -> str:
+    return ", ".join(f"{_NAMES[limit]} {_amount(limit, value)}" for limit, value in figures.items())
+
+
+def _amount(limit: str, value: float) -> str:
+    if limit == "max_latency_ms":
+        return f"{milliseconds(value)} ms"
+    return f"{value:,.0f}" if limit == "max_params" else kilobytes(1024 * value)

@@ -1,0 +1,174 @@
+"""sdedge targets [show | calibrate]"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from sdedge.cli import options
+from sdedge.cli.output import console, guarded, print_json, table
+from sdedge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sdedge.deploy.target import ErrorBand, Rates, Target
+
+app = typer.Typer(help="The devices that latency can be predicted for.")
+
+Name = Annotated[str, typer.Argument(help="A target's name, or a profile's JSON file.")]
+
+
+@app.callback(invoke_without_command=True)
+@guarded
+def targets(context: typer.Context, json_output: options.Json = False) -> None:
+    """List the devices; a profile that was measured goes before the one that ships."""
+    if context.invoked_subcommand is not None:
+        return
+    from sdedge.deploy.target import list_targets
+
+    listed = list_targets()
+    if json_output:
+        print_json({"targets": [{"name": t.name, **t.to_dict()} for t in listed]})
+        return
+    out = console()
+    columns = ("name", "device", "runtime", "threads", "runs", "RAM", "flash", "rates")
+    out.print(table("targets", columns, (_row(target) for target in listed)), soft_wrap=False)
+    out.print(
+        "This machine: sdedge targets calibrate host. A board: sdedge bundle, run it there, then\n"
+        "sdedge targets calibrate NAME result.json."
+    )
+
+
+def _row(target: "Target") -> tuple[object, ...]:
+    return (
+        target.name,
+        target.title,
+        target.runtime,
+        target.threads,
+        " ".join(target.precisions),
+        _size(target.ram_bytes),
+        "" if target.flash_bytes is None else _size(target.flash_bytes),
+        "measured" if target.measured else "published",
+    )
+
+
+@app.command()
+@guarded
+def show(name: Name, json_output: options.Json = False) -> None:
+    """Print a profile, with the source of each figure."""
+    from sdedge.deploy.target import load_target
+
+    target = load_target(name)
+    if json_output:
+        print_json({"name": target.name, **target.to_dict()})
+        return
+    out = console()
+    out.print(f"[bold]{escape(target.title)}[/bold] ({escape(target.chip)})")
+    threads = f"{target.threads} thread{'s' if target.threads > 1 else ''}"
+    measured = "" if target.measured else ", rates from published latencies"
+    out.print(f"  {escape(target.runtime)}, {threads}{measured}")
+    facts = {
+        "clock": target.clock_mhz and f"{target.clock_mhz} MHz",
+        "RAM": _size(target.ram_bytes),
+        "flash": target.flash_bytes and _size(target.flash_bytes),
+        "code of the runtime": _size(target.code_bytes),
+        "RAM of the runtime": _size(target.runtime_ram_bytes),
+        "power": target.power_mw and f"{target.power_mw:g} mW",
+    }
+    for fact, value in facts.items():
+        if value:
+            out.print(f"  {fact:20} {value}")
+    for precision, rates in target.rates.items():
+        out.print(table(precision, ("rate", "", "unit"), _rates(rates)), soft_wrap=False)
+        out.print(f"  {_layout(rates)}\n  {_band(rates.error)}")
+    out.print("[bold]sources[/bold]")
+    for figure, source in target.sources.items():
+        out.print(f"  {figure}: {escape(source)}")
+
+
+@app.command()
+@guarded
+def calibrate(
+    name: Annotated[str, typer.Argument(help="The profile's name: host, a board's, or a new one.")],
+    result: Annotated[
+        Path | None,
+        typer.Argument(help="What board.py of a bundle wrote; left out: measure this machine."),
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads, where this machine is measured.")] = 1,
+    ram_mb: Annotated[
+        int | None, typer.Option(help="RAM of a device that is not among the targets.")
+    ] = None,
+    json_output: options.Json = False,
+) -> None:
+    """Make a profile from measurements of a device."""
+    from sdedge.deploy.calibrate import calibrate as fit
+    from sdedge.deploy.calibrate import host_ram_bytes, read_result
+    from sdedge.deploy.target import HOST, check_name, save_target
+
+    check_name(name)
+    if ram_mb is not None and ram_mb < 1:
+        raise ConfigError(f"--ram-mb is {ram_mb}; it must be at least 1")
+    out = console(json_output=json_output)
+    if result is None:
+        if name != HOST:
+            raise ConfigError(
+                f"no result to make {name} of: give the result.json that board.py wrote on it "
+                "(only host is measured here)"
+            )
+        measured, source = _measure(out, threads), "this machine"
+    else:
+        measured, source = read_result(result), str(result)
+    ram_bytes = host_ram_bytes() if name == HOST else ram_mb and ram_mb * 2**20
+    target = fit(name, measured, source=source, ram_bytes=ram_bytes)
+    path = save_target(target)
+    if json_output:
+        print_json({"name": target.name, "path": str(path), **target.to_dict()})
+        return
+    for precision, rates in target.rates.items():
+        out.print(f"{escape(name)} in {precision}: {_band(rates.error)}")
+    unsettled = sum(row.get("settled") is False for row in measured["micro"])
+    if 4 * unsettled > len(measured["micro"]):
+        out.print(
+            f"[yellow]{unsettled} of {len(measured['micro'])} measurements did not settle: other "
+            "work was using the machine. Measure again when it is idle.[/yellow]"
+        )
+    out.print(f"written to {escape(str(path))}")
+
+
+def _measure(out: Console, threads: int) -> dict[str, Any]:
+    from sdedge.deploy.bundle import measure_host
+
+    out.print("[dim]measuring this machine for a few minutes: leave it idle[/dim]")
+    return measure_host({}, threads)
+
+
+def _rates(rates: "Rates") -> list[tuple[str, str, str]]:
+    units = {"overhead_us": "us", "gmacs_per_s": "GMAC/s", "gbytes_per_s": "GB/s"}
+    return [
+        (name, f"{value:.3g}", unit)
+        for group, unit in units.items()
+        for name, value in getattr(rates, group).items()
+    ]
+
+
+def _layout(rates: "Rates") -> str:
+    cache = "" if rates.cache_bytes is None else f", {_size(rates.cache_bytes)} of cache"
+    return (
+        f"channels in blocks of {rates.channel_block}, fast in multiples of "
+        f"{rates.channel_multiple}{cache}"
+    )
+
+
+def _band(error: "ErrorBand") -> str:
+    return (
+        f"measured latency is {error.low:.2f} to {error.high:.2f} times the predicted one "
+        f"({error.coverage:.0%} of networks, by {error.networks} that were held out)"
+    )
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count / 1024:.0f} KiB"

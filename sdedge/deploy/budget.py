@@ -1,0 +1,305 @@
+"""A budget for the network that a search is to find: can it be met, at what size, at what price.
+
+All figures are of real graphs: a network with random weights is exported and held against device
+and limits, as the trained one will be.
+"""
+
+import math
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, get_args
+
+import numpy as np
+
+from sdedge.config import SearchConfig
+from sdedge.deploy.fit import Check, Fit, Limits, check_fit, option
+from sdedge.deploy.graph import Precision, read_graph
+from sdedge.deploy.onnx import program_model, to_program
+from sdedge.deploy.quantize import quantize
+from sdedge.deploy.target import Target, load_target, parse_target
+from sdedge.errors import ConfigError, RunError, TargetError
+from sdedge.genotype import DARTS_OPERATIONS, Edge, Genotype, published
+from sdedge.search.budget import PLACES, Costs, Place, places
+from sdedge.space.darts import NODES
+from sdedge.space.saved import NetworkDescription
+
+# Sizes that are tried: up to the papers' width (48, ImageNet) and depth (20, CIFAR-10).
+CHANNELS = range(2, 50, 2)
+CELLS = (3, 4, 5, 6, 8, 11, 14, 20)
+# What a search may well find: the best cell of Semantic-DARTS.
+_LIKELY_CELL = "SemanticDARTS_C10_p8r0.6_seed9999"
+_ANY_RANGE = (-1.0, 1.0)  # of activations: it changes no size and no time
+_SAMPLES = 40  # random cells that the 19 prices are fitted to
+
+# Cells that need least: of flash and parameters with skips, of RAM with pools, because nodes that
+# compute the same are computed once.
+_SMALLEST_CELLS = [
+    Genotype(
+        normal=((operation, 0), (operation, 1)) * NODES,
+        reduce=(("max_pool_3x3", 0), ("max_pool_3x3", 1)) * NODES,
+    )
+    for operation in ("skip_connect", "max_pool_3x3")
+]
+# An operation and where it stands; two that cost nothing to speak of are the zero of the prices.
+_PRICED: list[tuple[Place, str]] = [
+    (place, operation)
+    for place in PLACES
+    for operation in DARTS_OPERATIONS[1:]
+    if (operation, place) not in (("skip_connect", "normal"), ("skip_connect", "reduce"))
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """A network of some width and depth, and what it takes."""
+
+    channels: int
+    cells: int
+    macs: int
+    fit: Fit
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        found = {check.limit: check.found for check in self.fit.checks}
+        return {"channels": self.channels, "cells": self.cells, "macs": self.macs, "found": found}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirements:
+    """What the deployed network is held to, and what it is asked to do."""
+
+    target: Target | None
+    limits: Limits
+    precision: Precision
+    classes: int
+    image_size: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, with the whole profile: its file may change before the export."""
+        return {
+            "target": self.target and self.target.name,
+            "profile": self.target and self.target.to_dict(),
+            "limits": self.limits.given,
+            "precision": self.precision,
+            "classes": self.classes,
+            "image_size": self.image_size,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, source: str) -> "Requirements":
+        """Read the JSON form; RunError or TargetError naming `source` when it is damaged."""
+        try:
+            name, precision = data["target"], data["precision"]
+            if precision not in get_args(Precision):
+                raise ValueError(f"precision is {precision!r}")
+            return cls(
+                target=name and parse_target(data["profile"], name=name, source=source),
+                limits=Limits(**data["limits"]),
+                precision=precision,
+                classes=int(data["classes"]),
+                image_size=int(data["image_size"]),
+            )
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
+            raise RunError(f"{source} is damaged: {error}") from error
+
+    def measure(self, genotype: Genotype, channels: int, cells: int) -> Size:
+        """What the network of `genotype` takes at this width and depth."""
+        description = NetworkDescription(
+            genotype=genotype,
+            channels=channels,
+            cells=cells,
+            stem="cifar",
+            classes=tuple(map(str, range(self.classes))),
+            image_size=self.image_size,
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+            dataset="",
+        )
+        program = to_program(description.build(), description)
+        if self.precision == "int8":
+            program = quantize(program, defaultdict(lambda: _ANY_RANGE))
+        graph = read_graph(program_model(program, description).SerializeToString())
+        fit = check_fit(graph, self.target, self.limits)
+        return Size(channels=channels, cells=cells, macs=graph.macs, fit=fit)
+
+    def check_possible(self) -> None:
+        """Raise ConfigError, with what the smallest networks of the space need, if none fits.
+
+        Raises ConfigError as well when there is no limit, and the device has room for everything.
+        """
+        likely = published()[_LIKELY_CELL].genotype
+        if not self.limits.given and self.measure(likely, CHANNELS[-1], CELLS[-1]).fit.fits:
+            device = self.target.name if self.target else "no device"
+            raise ConfigError(
+                f"{device} limits nothing here, as it has room for every network of this space; "
+                "give a limit, such as --max-latency-ms"
+            )
+        nearest = self._nearest()
+        if not nearest.fits:
+            needs = " and ".join(_need(check) for check in nearest.checks if not check.fits)
+            runs = self.target.precisions if self.target else get_args(Precision)
+            quantised = "int8" in runs and replace(self, precision="int8")._nearest().fits
+            raise ConfigError(
+                f"no network of this space meets the budget: the nearest ({CELLS[0]} cells of "
+                f"{CHANNELS[0]} channels, skips and pools alone, {self.precision}, images of "
+                f"{self.image_size} px) needs {needs}"
+                + ("; in int8 it fits, so search with --int8" if quantised else "")
+            )
+
+    def _nearest(self) -> Fit:
+        """Of the smallest networks, the one that breaks its limits least."""
+        fits = (self.measure(cell, CHANNELS[0], CELLS[0]).fit for cell in _SMALLEST_CELLS)
+        return min(fits, key=lambda fit: max(check.found / check.allowed for check in fit.checks))
+
+    def widest(self, genotype: Genotype, cells: int, most: int) -> Size | None:
+        """The widest network of `cells` cells and at most `most` channels that fits, if any.
+
+        Tried one by one: on some devices odd widths are slow, and the next one up is faster.
+        """
+        widths = (channels for channels in reversed(CHANNELS) if channels <= most)
+        sizes = (self.measure(genotype, channels, cells) for channels in widths)
+        return next((size for size in sizes if size.fit.fits), None)
+
+    def sizes(self, genotype: Genotype) -> list[Size]:
+        """The widest network that fits, for each depth from shallow to deep at which one does.
+
+        A deeper network has more cells at every resolution, so it is taken to be no wider, but
+        for one step.
+        """
+        found: list[Size] = []
+        most = CHANNELS[-1]
+        for cells in CELLS:
+            size = self.widest(genotype, cells, most)
+            if size is None:
+                break
+            found.append(size)
+            most = size.channels + CHANNELS.step
+        return found
+
+
+def largest(
+    sizes: Sequence[Mapping[str, Any]], channels: int | None = None, cells: int | None = None
+) -> Mapping[str, Any] | None:
+    """Of the JSON forms of what `Requirements.sizes` gave, the network that computes most.
+
+    Of networks of one family under one memory limit, those with more multiply-accumulates tend to
+    be the more accurate (MCUNet, Lin et al., 2020, section 3.1). With `channels` or `cells`, of
+    those that are as wide or exactly as deep; None if there are none.
+    """
+    eligible = [
+        size
+        for size in sizes
+        if size["channels"] >= (channels or 0) and cells in (None, size["cells"])
+    ]
+    return max(eligible, key=lambda size: size["macs"], default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Requirements that can be met, and what operations cost in a network that may meet them."""
+
+    requirements: Requirements
+    reference: tuple[int, int]  # channels and cells of that network
+    costs: Mapping[str, Costs]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        channels, cells = self.reference
+        return {
+            **self.requirements.to_dict(),
+            "reference": {"channels": channels, "cells": cells},
+            "costs": {name: asdict(costs) for name, costs in self.costs.items()},
+        }
+
+
+def require(config: SearchConfig, classes: int, image_size: int) -> Requirements:
+    """What the settings of a search ask for.
+
+    Raises TargetError for a target that is unknown or damaged, or does not run the precision.
+    """
+    target = None if config.target is None else load_target(config.target)
+    runs = target.precisions if target else get_args(Precision)
+    precision = runs[0] if config.int8 is None else "int8" if config.int8 else "fp32"
+    if target and precision not in runs:
+        raise TargetError(
+            f"{target.name} ({target.runtime}) runs {' and '.join(runs)}, not {precision}; "
+            f"search with --{runs[0]}"
+        )
+    return Requirements(
+        target=target,
+        limits=Limits(**config.limits),
+        precision=precision,
+        classes=classes,
+        image_size=image_size,
+    )
+
+
+def make_plan(requirements: Requirements, cells: int) -> Plan:
+    """Prices for a search with a supernet of `cells` cells; ConfigError if nothing can fit.
+
+    They are of a network as deep as the supernet, or of least depth where that can be so much
+    wider that it computes more; and as wide as one of a likely cell can be and fit.
+    """
+    requirements.check_possible()
+    likely = published()[_LIKELY_CELL].genotype
+    shallow = requirements.widest(likely, CELLS[0], CHANNELS[-1])
+    deep = shallow and requirements.widest(likely, cells, shallow.channels + CHANNELS.step)
+    sizes = [size for size in (shallow, deep) if size]
+    size = max(sizes, key=lambda size: size.macs, default=None)
+    reference = (size.channels, size.cells) if size else (CHANNELS[0], CELLS[0])
+    costs = _fit_costs(requirements, *reference)
+    return Plan(requirements=requirements, reference=reference, costs=costs)
+
+
+def _fit_costs(requirements: Requirements, channels: int, cells: int) -> dict[str, Costs]:
+    """Prices of operations, by least squares over random cells at this size.
+
+    Exact for what adds up, such as parameters; for the peak of RAM, which does not, the best that
+    a sum can do.
+    """
+    rng = random.Random(0)
+    genotypes = [random_genotype(rng) for _ in range(_SAMPLES)]
+    fits = [requirements.measure(genotype, channels, cells).fit for genotype in genotypes]
+    features = np.array([[1, *_counts(genotype)] for genotype in genotypes], np.float64)
+    figures = np.array([[check.found for check in fit.checks] for fit in fits], np.float64)
+    solution = np.linalg.lstsq(features, figures, rcond=None)[0]  # (1 + prices, checks)
+    costs = {}
+    for i, check in enumerate(fits[0].checks):
+        fixed, *prices = solution[:, i].tolist()
+        tables = {place: dict.fromkeys(DARTS_OPERATIONS[1:], 0.0) for place in PLACES}
+        for (place, operation), price in zip(_PRICED, prices, strict=True):
+            tables[place][operation] = price
+        error = float(np.median(np.abs(features @ solution[:, i] / figures[:, i] - 1)))
+        priced = Costs(limit=check.allowed, fixed=fixed, prices=tables, error=error)
+        # Of what the device has, only what a search could use up.
+        if check.limit in requirements.limits.given or priced.greatest > check.allowed:
+            costs[check.limit] = priced
+    return costs
+
+
+def random_genotype(rng: random.Random) -> Genotype:
+    """A cell that a search could derive: two operations a node, from two sources."""
+
+    def cell() -> tuple[Edge, ...]:
+        return tuple(
+            (rng.choice(DARTS_OPERATIONS[1:]), source)
+            for node in range(NODES)
+            for source in rng.sample(range(2 + node), 2)
+        )
+
+    return Genotype(normal=cell(), reduce=cell())
+
+
+def _counts(genotype: Genotype) -> list[int]:
+    """How often a genotype has each of the priced operations."""
+    held = places(genotype)
+    return [held.count(priced) for priced in _PRICED]
+
+
+def _need(check: Check) -> str:
+    least = f"{math.ceil(100 * check.found) / 100:.2f}".removesuffix(".00")
+    if check.limit in ("ram", "flash"):
+        return f"{least} {check.unit} of {check.limit}, and the device has {check.allowed:,.0f}"
+    return f"{option(check.limit)} {least} (it is {check.allowed:.10g})"
