@@ -219,7 +219,9 @@ def predictions(
     """
     to_input = model_input(description, normalize=normalize)
     rows = np.arange(len(split.labels))[:limit]
-    return class_scores(model, split, rows, to_input, progress).argmax(axis=1)
+    logits = class_scores(model, split, rows, to_input, progress)
+    classes: NDArray[np.int64] = logits.argmax(axis=1)
+    return classes
 
 
 def choose_images(data: Dataset, calibration_images: int) -> tuple[Rows, Rows]:
