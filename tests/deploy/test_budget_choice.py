@@ -144,7 +144,7 @@ def relative_errors(costs: Costs, limit: str, plan: Plan) -> list[float]:
 @pytest.mark.slow
 def test_prices_add_up_to_the_cost_of_cells_that_were_not_priced() -> None:
     board = load_target("pi4")
-    wanted = requirements(board, board.precisions[0], max_latency_ms=20.0, max_params=20000)
+    wanted = requirements(board, board.precisions[0], max_latency_ms=20.0, max_params=60000)
     plan = make_plan(wanted, 4)
     assert plan.reference[1] == 4
     assert set(plan.costs) == {"max_latency_ms", "max_params"}, "it has RAM for any network"
@@ -161,7 +161,7 @@ def test_prices_add_up_to_the_cost_of_cells_that_were_not_priced() -> None:
 
 
 @pytest.mark.slow
-def test_where_the_likely_cell_does_not_fit_prices_are_of_the_smallest_network() -> None:
+def test_where_an_average_cell_does_not_fit_prices_are_of_the_smallest_network() -> None:
     plan = make_plan(requirements(max_params=int(smallest()["max_params"]) + 1), 5)
     assert plan.reference == (2, 3)
     least = plan.costs["max_params"].of(budget._SMALLEST_CELLS[0])
@@ -171,9 +171,9 @@ def test_where_the_likely_cell_does_not_fit_prices_are_of_the_smallest_network()
 @pytest.mark.slow
 def test_of_the_devices_own_memory_only_what_is_scarce_is_priced(controller: Target) -> None:
     roomy = requirements(replace(controller, ram_bytes=2**30), max_params=9000)
-    likely = roomy.widest(published()[budget._LIKELY_CELL].genotype, 3, WIDTHS[-1])
-    assert likely is not None
-    scarce = replace(controller, ram_bytes=2**30, flash_bytes=likely.fit.flash_bytes)
+    average = roomy.widest(published()[budget._AVERAGE_CELL].genotype, 3, WIDTHS[-1])
+    assert average is not None
+    scarce = replace(controller, ram_bytes=2**30, flash_bytes=average.fit.flash_bytes)
     assert set(make_plan(replace(roomy, target=scarce), 3).costs) == {"max_params", "flash"}
 
 
