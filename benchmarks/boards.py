@@ -45,6 +45,7 @@ def _assumed(
         gbytes_per_s={**dict.fromkeys(KINDS, near), MEMORY: far},
         channel_block=block,
         channel_multiple=1,
+        rest_alone=False,
         cache_bytes=cache_bytes,
         error=_UNKNOWN,
     )

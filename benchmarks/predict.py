@@ -39,7 +39,7 @@ from sdedge.deploy.calibrate import measured_rates, micro_samples
 from sdedge.deploy.graph import Precision, read_graph
 from sdedge.deploy.micro import CLASSES, int8_form, micro_models
 from sdedge.deploy.onnx import to_program
-from sdedge.deploy.rates import Sample, predicted_ms
+from sdedge.deploy.rates import Sample, error_band, predicted_ms
 from sdedge.deploy.target import PRECISIONS
 from sdedge.environment import describe_environment
 from sdedge.run import write_json
@@ -193,9 +193,11 @@ def draw(summary: Mapping[str, Any], path: Path) -> None:
     here.set_title(f"this machine, {found['networks']} random networks")
     for precision, colour in COLOURS.items():
         rows = [row for row in summary["boards"]["rows"] if row["precision"] == precision]
-        error = accuracy(rows)["median_error"]
-        _scatter(there, rows, colour, f"{precision}: median error {error:.0%}")
-    there.set_title("boards, published latencies left out one at a time")
+        band = error_band([row["measured_ms"] / row["predicted_ms"] for row in rows])
+        label = f"{precision}: median error {accuracy(rows)['median_error']:.0%}"
+        _scatter(there, rows, colour, label)
+        _band(there, {"rows": rows, "interval": [band.low, band.high]}, colour)
+    there.set_title("boards, published latencies left out in turn")
     for axes in (here, there):
         axes.set(xscale="log", yscale="log", xlabel="predicted, ms", ylabel="measured, ms")
         axes.axline((1, 1), (10, 10), color="0.3", linewidth=0.8)

@@ -153,11 +153,10 @@ def _rates(rates: "Rates") -> list[tuple[str, str, str]]:
 
 
 def _layout(rates: "Rates") -> str:
-    cache = "" if rates.cache_bytes is None else f", {_size(rates.cache_bytes)} of cache"
-    return (
-        f"channels in blocks of {rates.channel_block}, fast in multiples of "
-        f"{rates.channel_multiple}{cache}"
-    )
+    said = f"channels in blocks of {rates.channel_block}"
+    if rates.channel_multiple > 1:
+        said += f", multiples of {rates.channel_multiple} fast"
+    return said + ("" if rates.cache_bytes is None else f", cache of {_size(rates.cache_bytes)}")
 
 
 def _band(error: "ErrorBand") -> str:

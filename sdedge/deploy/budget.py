@@ -6,7 +6,6 @@ and limits, as the trained one will be.
 
 import math
 import random
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
@@ -17,7 +16,9 @@ from sdedge.config import SearchConfig
 from sdedge.deploy.fit import Check, Fit, Limits, check_fit, option
 from sdedge.deploy.graph import Precision, read_graph
 from sdedge.deploy.onnx import program_model, to_program
+from sdedge.deploy.program import INPUT, Program
 from sdedge.deploy.quantize import quantize
+from sdedge.deploy.ranges import Range
 from sdedge.deploy.target import Target, load_target, parse_target
 from sdedge.errors import ConfigError, RunError, TargetError
 from sdedge.genotype import DARTS_OPERATIONS, Edge, Genotype, published
@@ -31,7 +32,7 @@ CELLS = (3, 4, 5, 6, 8, 11, 14, 20)
 # Its network takes what those of random cells take on average, within an eighth, in latency, RAM,
 # flash and parameters.
 _AVERAGE_CELL = "PDARTS"
-_ANY_RANGE = (-1.0, 1.0)  # of activations: it changes no size and no time
+_SIGNED = {"Conv", "Gemm", "Sub", "Div"}  # their results may be negative whatever they read
 _SAMPLES = 40  # random cells that the 19 prices are fitted to
 
 # Cells that need least: of flash and parameters with skips, of RAM with pools, because nodes that
@@ -120,7 +121,7 @@ class Requirements:
         )
         program = to_program(description.build(), description)
         if self.precision == "int8":
-            program = quantize(program, defaultdict(lambda: _ANY_RANGE))
+            program = quantize(program, _likely_ranges(program))
         graph = read_graph(program_model(program, description).SerializeToString())
         fit = check_fit(graph, self.target, self.limits)
         return Size(channels=channels, cells=cells, macs=graph.macs, fit=fit)
@@ -178,6 +179,15 @@ class Requirements:
             found.append(size)
             most = size.channels + CHANNELS.step
         return found
+
+
+def _likely_ranges(program: Program) -> dict[str, Range]:
+    """A range for each activation; of all of it, only the signs decide which nodes int8 needs."""
+    ranges = {INPUT: (-1.0, 1.0)}
+    for node in program.nodes:
+        signed = node.op_type in _SIGNED or any(ranges[name][0] < 0 for name in node.inputs)
+        ranges[node.output] = (-1.0 if signed and node.op_type != "Relu" else 0.0, 1.0)
+    return ranges
 
 
 def largest(

@@ -58,12 +58,13 @@ ASSUMED = Rates(
     },
     channel_block=1,
     channel_multiple=1,
+    rest_alone=False,
     cache_bytes=None,
     error=ErrorBand(low=0.5, high=2.0, coverage=0.9, networks=1),
 )
 # NEON, AVX2 and AVX-512 hold 4, 8 and 16 floats; caches that a core has to itself.
 BLOCKS = (1, 4, 8, 16)
-MULTIPLES = (1, 4, 8)
+MULTIPLES = ((1, False), (4, False), (4, True), (8, False), (8, True))  # rest_alone
 CACHES = (2**18, 2**20, 2**23)
 
 
@@ -149,8 +150,14 @@ def read_result(path: Path) -> dict[str, Any]:
 def measured_rates(samples: Sequence[Sample]) -> Rates:
     """Rates from nothing but measurements; the layout, too, is the one that fits best."""
     layouts = [
-        replace(ASSUMED, channel_block=block, channel_multiple=multiple, cache_bytes=cache_bytes)
-        for block, multiple, cache_bytes in product(BLOCKS, MULTIPLES, CACHES)
+        replace(
+            ASSUMED,
+            channel_block=block,
+            channel_multiple=multiple,
+            rest_alone=rest_alone,
+            cache_bytes=cache_bytes,
+        )
+        for block, (multiple, rest_alone), cache_bytes in product(BLOCKS, MULTIPLES, CACHES)
     ]
     fits = [fit_rates(samples, layout, spread=SPREAD) for layout in layouts]
     best = min(range(len(fits)), key=lambda index: fits[index][1])

@@ -23,10 +23,11 @@ from sdedge.deploy.target import PRECISIONS
 from sdedge.space.saved import NetworkDescription
 
 REPEATS = 6  # of the operator in a chain
-NETWORKS = 24
+NETWORKS = 30
 CLASSES = 10
 NETWORK = "network"
 _IMAGE_CHANNELS = 3
+_WINDOW = {"kernel_shape": (3, 3), "strides": (1, 1), "pads": (1, 1, 1, 1)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,8 @@ def micro_set() -> Iterator[Micro]:
     yield from of("elementwise", (8, 16), (16, 32), (32, 32), (64, 64))
     yield from of("concat", (8, 16), (12, 32), (16, 32), (32, 16))
     yield from of("linear", (16, 8), (64, 8), (256, 8))
-    sizes = [*product((4, 6, 8, 10, 12, 16, 20, 24, 32, 36), (32, 48, 64), range(3, 9))]
+    widths = (4, 6, 8, 10, 12, 14, 16, 18, 20, 24, 28, 30, 32, 38, 40, 46, 48)
+    sizes = [*product(widths, (32, 48, 64), range(3, 10))]
     for channels, size, cells in random.Random(0).sample(sizes, NETWORKS):
         yield Micro(kind=NETWORK, channels=channels, size=size, cells=cells)
 
@@ -226,16 +228,19 @@ def _down(program: Program, m: Micro) -> None:
         _conv(program, x, m.channels, m.channels)
 
 
-def _pools(op_type: str) -> Callable[[Program, Micro], None]:
-    """Pools between convolutions, which decide how a runtime lays out the maps."""
+def _max_pools(program: Program, m: Micro) -> None:
+    """Between convolutions, which decide how a runtime lays out the maps."""
+    for _ in range(REPEATS):
+        x = _add(program, "MaxPool", [program.output], **_WINDOW)
+        _conv(program, x, m.channels, m.channels)
 
-    def chain(program: Program, m: Micro) -> None:
-        for _ in range(REPEATS):
-            window = {"kernel_shape": (3, 3), "strides": (1, 1), "pads": (1, 1, 1, 1)}
-            x = _add(program, op_type, [program.output], **window)
-            _conv(program, x, m.channels, m.channels)
 
-    return chain
+def _average_pools(program: Program, m: Micro) -> None:
+    """Each added to something, as in a cell: int8 keeps both in floating point then."""
+    for _ in range(REPEATS):
+        x = program.output
+        x = _add(program, "Add", [_add(program, "AveragePool", [x], **_WINDOW), x])
+        _conv(program, x, m.channels, m.channels)
 
 
 def _elementwise(program: Program, m: Micro) -> None:
@@ -263,8 +268,8 @@ _CHAINS: dict[str, Callable[[Program, Micro], None]] = {
     "depthwise": _depthwise,
     "dense": _convs,
     "down": _down,
-    "maxpool": _pools("MaxPool"),
-    "avgpool": _pools("AveragePool"),
+    "maxpool": _max_pools,
+    "avgpool": _average_pools,
     "elementwise": _elementwise,
     "concat": _concat,
     "linear": _linears,

@@ -100,22 +100,26 @@ def operator_work(operator: Operator, graph: Graph, layout: Rates) -> dict[Rate,
     work: dict[Rate, float] = {("overhead_us", "node"): 1.0}
     moving: str = kind
     if kind in CONVOLUTIONS:
-        path: str = kind
-        macs = float(operator.macs)
         c_in, c_out = channels[0], channels[-1]
+        macs = float(operator.macs)
         weights = (operator.weight_bytes - operator.bias_bytes) / BYTES[operator.precision]
+        rest = c_in % layout.channel_multiple
         if kind == "dense" and weights / c_out < c_in:  # its group's alone are read
-            path = f"pointwise {GROUPED}"
+            work["gmacs_per_s", f"pointwise {GROUPED}"] = macs
         elif kind != "depthwise" and c_in < block:
-            path = f"{kind} {NARROW}"
-            macs, written = macs * _padding(c_out, block), written * _padding(c_out, block)
-        elif c_in % layout.channel_multiple:
-            path = f"{kind} {UNALIGNED}"
+            out = _padding(c_out, block)
+            work["gmacs_per_s", f"{kind} {NARROW}"] = macs * out
+            written *= out
+        elif rest and not (layout.rest_alone and c_in > rest):
+            work["gmacs_per_s", f"{kind} {UNALIGNED}"] = macs
         else:
-            into, out = _padding(c_in, block), _padding(c_out, block)
-            macs *= out if kind == "depthwise" else into * out
-            read, written = read * into, written * out
-        work["gmacs_per_s", path] = macs
+            slow = macs * rest / c_in
+            into, out = _padding(c_in - rest, block), _padding(c_out, block)
+            work["gmacs_per_s", kind] = (macs - slow) * into * (1 if kind == "depthwise" else out)
+            if rest:
+                work["gmacs_per_s", f"{kind} {UNALIGNED}"] = slow
+            else:
+                read, written = read * into, written * out
         work["overhead_us", PIXEL] = float(math.prod(shapes[-1][2:]))
     elif kind == "linear":
         work["gmacs_per_s", kind] = operator.macs

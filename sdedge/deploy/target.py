@@ -20,6 +20,7 @@ network does in floating point. Further, for each precision:
 
     channel_block     channels are laid out in blocks of so many
     channel_multiple  convolutions of other numbers of channels take a slower path
+    rest_alone        only the channels beyond the last multiple take it, not all of them
     cache_bytes       what an operator may move at the full rate
     error             measured / predicted latency lies from low to high for a share `coverage` of
                       networks, by `networks` that the rates had not been fitted to
@@ -84,6 +85,7 @@ class Rates:
     gbytes_per_s: Mapping[str, float]
     channel_block: int
     channel_multiple: int
+    rest_alone: bool
     cache_bytes: int | None  # None: all memory is equally fast
     error: ErrorBand
 
@@ -258,6 +260,7 @@ def _rates(fields: Fields) -> Rates:
         **groups,
         channel_block=fields.whole("channel_block"),
         channel_multiple=fields.whole("channel_multiple"),
+        rest_alone=fields.flag("rest_alone"),
         cache_bytes=fields.whole_or_null("cache_bytes"),
         error=error,
     )

@@ -7,16 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from sdedge.config import SearchConfig
+from sdedge.data.dataset import Dataset
 from sdedge.deploy import budget
 from sdedge.deploy.budget import Plan, Requirements, largest, make_plan, random_genotype, require
-from sdedge.deploy.fit import Limits
+from sdedge.deploy.fit import Limits, check_fit
+from sdedge.deploy.graph import read_graph
+from sdedge.deploy.int8 import quantize_network
+from sdedge.deploy.onnx import to_onnx
 from sdedge.deploy.target import Target, list_targets, load_target
 from sdedge.errors import ConfigError, RunError, TargetError
 from sdedge.genotype import Genotype, published
 from sdedge.search.budget import Costs
+from sdedge.space.saved import NetworkDescription
 
+LIMITS = {"max_params": 1, "max_ram_kb": 1, "max_flash_kb": 1}
 WIDTHS, DEPTHS = range(2, 12, 2), (3, 4, 5)
 
 
@@ -81,7 +88,28 @@ def test_a_width_or_depth_that_is_given_decides_the_other() -> None:
     assert largest(sizes, channels=12) is largest(sizes, cells=6) is largest([]) is None
 
 
-LIMITS = {"max_params": 1, "max_ram_kb": 1, "max_flash_kb": 1}
+def test_what_is_planned_in_int8_is_what_the_quantised_file_takes(
+    tiny_dataset: Dataset,
+) -> None:
+    board, genotype = load_target("pi4"), cells(3, 1)[0]
+    wanted = replace(requirements(board, max_latency_ms=1.0, **LIMITS), classes=3)
+    torch.manual_seed(0)
+    description = NetworkDescription(
+        genotype=genotype,
+        channels=4,
+        cells=3,
+        stem="cifar",
+        classes=tiny_dataset.classes,
+        image_size=16,
+        mean=tiny_dataset.mean,
+        std=tiny_dataset.std,
+        dataset="tiny",
+    )
+    network = description.build().eval()
+    fp32 = to_onnx(network, description).SerializeToString()
+    made = quantize_network(network, description, tiny_dataset, fp32, calibration_images=12)
+    found = check_fit(read_graph(made.model), board, wanted.limits)
+    assert found.checks == wanted.measure(genotype, 4, 3).fit.checks
 
 
 def smallest() -> dict[str, float]:
@@ -144,7 +172,7 @@ def relative_errors(costs: Costs, limit: str, plan: Plan) -> list[float]:
 @pytest.mark.slow
 def test_prices_add_up_to_the_cost_of_cells_that_were_not_priced() -> None:
     board = load_target("pi4")
-    wanted = requirements(board, board.precisions[0], max_latency_ms=20.0, max_params=60000)
+    wanted = requirements(board, board.precisions[0], max_latency_ms=100.0, max_params=10**6)
     plan = make_plan(wanted, 4)
     assert plan.reference[1] == 4
     assert set(plan.costs) == {"max_latency_ms", "max_params"}, "it has RAM for any network"

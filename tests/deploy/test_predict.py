@@ -21,6 +21,7 @@ RATES = Rates(
     gbytes_per_s={**dict.fromkeys(KINDS, 10.0), "memory": 5.0},
     channel_block=1,
     channel_multiple=1,
+    rest_alone=False,
     cache_bytes=None,
     error=ErrorBand(low=0.8, high=1.5, coverage=0.9, networks=20),
 )
@@ -147,6 +148,18 @@ def test_slow_paths_have_rates_of_their_own(target: Target, path: str, graph: Gr
     for other in ("pointwise", "depthwise", "dense"):
         untouched = with_rates(target, **layout, gmacs_per_s={**GMACS, f"{other} none": 0.01})
         assert operator_ms(operator, graph, untouched) == usual
+
+
+def test_only_the_rest_may_be_slow(target: Target) -> None:
+    gmacs = {**GMACS, "depthwise unaligned": 0.5}
+    graph = conv(19, 19, kernel=3, groups=19)
+    (operator,) = graph.operators
+    spent = []
+    for rest_alone in (False, True):
+        layout = with_rates(target, channel_multiple=8, rest_alone=rest_alone, gmacs_per_s=gmacs)
+        spent.append(operator_ms(operator, graph, layout) - parts(graph, 1e9))
+    assert spent[0] == pytest.approx(operator.macs / 0.5 / 1e6, rel=1e-6)
+    assert spent[1] == pytest.approx(operator.macs * (16 / 2 + 3 / 0.5) / 19 / 1e6, rel=1e-6)
 
 
 def test_maps_that_do_not_fit_the_blocks_move_at_a_rate_of_their_own(target: Target) -> None:
