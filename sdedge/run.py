@@ -29,7 +29,7 @@ from sdedge.errors import RunError
 
 RUNS_ROOT = Path("runs")
 # The first files of a run: a folder with one of them is a run, or was going to be.
-_OWN = {"config.json", "environment.json", "genotype.json"}
+_OWN = {"config.json", "environment.json", "genotype.json", "budget.json"}
 
 
 @contextmanager
