@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sdedge.cli import options
-from sdedge.cli.output import console, guarded, print_json, table
+from sdedge.cli.output import console, guarded, print_json, table, threads_text
 from sdedge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,24 +32,22 @@ def targets(context: typer.Context, json_output: options.Json = False) -> None:
         print_json({"targets": [{"name": t.name, **t.to_dict()} for t in listed]})
         return
     out = console()
-    columns = ("name", "device", "runtime", "threads", "runs", "RAM", "flash", "rates")
-    out.print(table("targets", columns, (_row(target) for target in listed)), soft_wrap=False)
+    width = max(len(target.name) for target in listed)
+    for target in listed:
+        out.print(f"[bold]{escape(target.name):{width}}[/bold]  {escape(target.title)}")
+        out.print(f"[dim]{'':{width}}  {escape(_summary(target))}[/dim]")
     out.print(
         "This machine: sdedge targets calibrate host. A board: sdedge bundle, run it there, then\n"
         "sdedge targets calibrate NAME result.json."
     )
 
 
-def _row(target: "Target") -> tuple[object, ...]:
+def _summary(target: "Target") -> str:
+    flash = "" if target.flash_bytes is None else f", {_size(target.flash_bytes)} flash"
     return (
-        target.name,
-        target.title,
-        target.runtime,
-        target.threads,
-        " ".join(target.precisions),
-        _size(target.ram_bytes),
-        "" if target.flash_bytes is None else _size(target.flash_bytes),
-        "measured" if target.measured else "published",
+        f"{target.runtime}, {threads_text(target.threads)}; {' and '.join(target.precisions)}; "
+        f"{_size(target.ram_bytes)} RAM{flash}; "
+        f"{'measured' if target.measured else 'published'} rates"
     )
 
 
