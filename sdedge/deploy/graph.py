@@ -3,7 +3,7 @@
 Activations are fused into the convolution before them and batch norm is folded into it, as ONNX
 Runtime, TFLite Micro and ncnn all do; DequantizeLinear -> operator -> QuantizeLinear is one int8
 operator; Identity and Dropout are gone. An Add after a convolution stays an operator of its own:
-ONNX Runtime alone fuses it, in fp32 on x86 (`fused_adds`).
+ONNX Runtime alone fuses it, in fp32 on x86 in its blocked layout.
 """
 
 from collections import Counter
@@ -251,44 +251,3 @@ def _macs(step: Step, inputs: Sequence[Value], outputs: Sequence[Value]) -> int:
         return elements * prod(step.matrix.shape[1:])
     # Each element of a matrix product is a sum over the left operand's last dimension.
     return elements * inputs[0].shape[-1]
-
-
-def fused_adds(graph: Graph) -> tuple[Operator, ...]:
-    """The operators where an fp32 Add (and a Relu after it) runs within a convolution before it.
-
-    ONNX Runtime does this on x86 in its blocked layout, to each Add of two activations of which one
-    is the result of a plain convolution that nothing else reads.
-    """
-    reads = Counter([*graph.outputs, *(name for o in graph.operators for name in o.inputs)])
-    makers: dict[str, Operator] = {}
-    for operator in graph.operators:
-        whole = operator
-        for name in operator.inputs:
-            part = makers.get(name)
-            if part and reads[name] == 1 and _takes(part, operator, graph.values):
-                del makers[name]
-                whole = _joined(part, operator)
-                break
-        makers[whole.outputs[0]] = whole
-    return tuple(makers.values())
-
-
-def _takes(part: Operator, after: Operator, values: Mapping[str, Value]) -> bool:
-    if after.precision != "fp32" or part.precision != "fp32":
-        return False
-    if after.op_type == "Add":
-        same_shape = len({values[name].shape for name in after.inputs}) == 1
-        return part.op_type == "Conv" and len(after.inputs) == 2 and same_shape
-    return after.op_type == "Relu" and part.op_type == "Conv+Add"
-
-
-def _joined(part: Operator, after: Operator) -> Operator:
-    (result,) = part.outputs
-    return replace(
-        part,
-        op_type=f"{part.op_type}+{after.op_type}",
-        inputs=(*part.inputs, *(name for name in after.inputs if name != result)),
-        outputs=after.outputs,
-        input_bytes=part.input_bytes + after.input_bytes - part.output_bytes,
-        output_bytes=after.output_bytes,
-    )
