@@ -1,6 +1,6 @@
 """Predicted latency held against measured: networks on this machine, anchors on the boards.
 
-    python benchmarks/predict.py [--networks 100] [--rounds 15] [--json] [--plot PATH]
+    python benchmarks/predict.py [--networks 100] [--rounds 10] [--json] [--plot PATH]
 
 This machine is calibrated on the micro-benchmarks, as `sdedge targets calibrate host` does, and
 then predicts networks of random cells, widths and depths that the calibration never saw. All are
@@ -46,7 +46,7 @@ from sdedge.run import write_json
 from sdedge.space.saved import NetworkDescription
 
 RESULTS = Path(__file__).with_name("results") / "prediction-cpu.json"
-SEED = 2024
+SEED = 2026
 ROUND_SECONDS = 0.005  # of a model in a round, and three runs at least
 COLOURS = {"fp32": "#1b6ca8", "int8": "#c8553d"}
 
@@ -242,7 +242,7 @@ def report(out: Console, summary: Mapping[str, Any]) -> None:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Predicted latency held against measured.")
     parser.add_argument("--networks", type=int, default=100, help="random networks (100)")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds of measuring (15)")
+    parser.add_argument("--rounds", type=int, default=10, help="rounds of measuring (10)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--plot", type=Path, help="draw them here, .svg or .png")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go")
