@@ -3,7 +3,7 @@
     python benchmarks/boards.py [--update]
 
 Each anchor is predicted by rates fitted to the other anchors of its device (leave one out). With
---update the rates and error bands in sdedge/deploy/targets/ are set to what follows from all.
+--update, rates and error bands in sdedge/deploy/targets/profiles/ are set to what follows from all.
 """
 
 import argparse
@@ -18,13 +18,13 @@ from typing import Any
 
 from reference_networks import NETWORKS
 
-from sdedge.deploy.graph import Precision
-from sdedge.deploy.rates import Sample, error_band, fit_rates, held_out_ratios
-from sdedge.deploy.target import KINDS, MEMORY, ErrorBand, Rates
+from sdedge.deploy.graph.read import Precision
+from sdedge.deploy.targets.rates import Sample, error_band, fit_rates, held_out_ratios
+from sdedge.deploy.targets.target import KINDS, MEMORY, ErrorBand, Rates
 from sdedge.run import write_json
 
 ANCHORS = Path(__file__).with_name("anchors.json")
-TARGETS = Path(__file__).parents[1] / "sdedge" / "deploy" / "targets"
+TARGETS = Path(__file__).parents[1] / "sdedge" / "deploy" / "targets" / "profiles"
 # How far rates may move against each other: freely only where there are anchors enough.
 FREE, BOUND, ENOUGH = 0.8, 0.3, 6
 _UNKNOWN = ErrorBand(low=0.5, high=2.0, coverage=0.9, networks=1)

@@ -33,16 +33,16 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from sdedge.cli.output import console, print_json, table
-from sdedge.deploy.bench import random_image
-from sdedge.deploy.budget import random_genotype
-from sdedge.deploy.calibrate import measured_rates, micro_samples
-from sdedge.deploy.graph import Precision, read_graph
-from sdedge.deploy.micro import CLASSES, int8_form, micro_models
-from sdedge.deploy.onnx import to_program
-from sdedge.deploy.rates import Sample, error_band, predicted_ms
-from sdedge.deploy.target import PRECISIONS
+from sdedge.deploy.board.calibrate import measured_rates, micro_samples
+from sdedge.deploy.board.micro import CLASSES, int8_form, micro_models
+from sdedge.deploy.graph.read import Precision, read_graph
+from sdedge.deploy.latency.bench import random_image
+from sdedge.deploy.onnx.write import to_program
+from sdedge.deploy.targets.rates import Sample, error_band, predicted_ms
+from sdedge.deploy.targets.target import PRECISIONS
 from sdedge.environment import describe_environment
 from sdedge.run import write_json
+from sdedge.space.darts import random_genotype
 from sdedge.space.saved import NetworkDescription
 
 RESULTS = Path(__file__).with_name("results") / "prediction-cpu.json"

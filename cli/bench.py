@@ -15,10 +15,10 @@ from sdedge.errors import ConfigError, RunError
 from sdedge.run import RunDir, read_json, write_json
 
 if TYPE_CHECKING:
-    from sdedge.deploy.fit import Limits
-    from sdedge.deploy.graph import Precision
-    from sdedge.deploy.profiler import BenchResult
-    from sdedge.deploy.survey import Row
+    from sdedge.deploy.fit.check import Limits
+    from sdedge.deploy.fit.survey import Row
+    from sdedge.deploy.graph.read import Precision
+    from sdedge.deploy.latency.profiler import BenchResult
 
 DEVICES = ("cpu",)
 RESULTS = {"fp32": "bench.json", "int8": "bench.int8.json"}  # of a run's measurements
@@ -68,7 +68,7 @@ def bench(
     json_output: options.Json = False,
 ) -> None:
     """Measure an exported network here, or predict how it fits a device."""
-    from sdedge.deploy.fit import Limits
+    from sdedge.deploy.fit.check import Limits
 
     limits = Limits(
         max_latency_ms=max_latency_ms,
@@ -163,7 +163,7 @@ class _Network:
         profile: bool = True,
     ) -> "BenchResult":
         """Measure one file here and tell about it; a run keeps the result."""
-        from sdedge.deploy.profiler import run_bench
+        from sdedge.deploy.latency.profiler import run_bench
 
         file = self.file(precision)
         out.print("[dim]measuring[/dim]")  # no spinner: it would take time from what is measured
@@ -182,8 +182,8 @@ class _Network:
         partial: bool,
     ) -> "list[Row]":
         """The network on one device, or on every device that there is."""
-        from sdedge.deploy.survey import read_forms, survey
-        from sdedge.deploy.target import list_targets, load_target
+        from sdedge.deploy.fit.survey import read_forms, survey
+        from sdedge.deploy.targets.target import list_targets, load_target
 
         targets = list_targets() if target is None else [load_target(target)]
         forms = read_forms(self.model, self.run.onnx_int8 if self.run else None)
@@ -193,8 +193,8 @@ class _Network:
         self, out: Console, rows: "list[Row]", limits: "Limits", measured: "BenchResult | None"
     ) -> dict[str, Any]:
         """Tell about predictions, beside measurements where there are any; a run keeps them."""
-        from sdedge.deploy.survey import beside
-        from sdedge.deploy.target import HOST
+        from sdedge.deploy.fit.survey import beside
+        from sdedge.deploy.targets.target import HOST
 
         if any(row.target.name == HOST for row in rows):
             rows = beside(rows, [measured] if measured else self._measurements())
@@ -210,7 +210,7 @@ class _Network:
 
     def _measurements(self) -> "list[BenchResult]":
         """What the run keeps from earlier."""
-        from sdedge.deploy.profiler import BenchResult
+        from sdedge.deploy.latency.profiler import BenchResult
 
         kept = [self.run.path / name for name in RESULTS.values()] if self.run else []
         return [
@@ -221,7 +221,7 @@ class _Network:
 
     def place(self, out: Console) -> list[dict[str, Any]]:
         """Where the run's files stand on the MLPerf Tiny scale; nothing for other images."""
-        from sdedge.deploy.mlperf import standings
+        from sdedge.deploy.fit.mlperf import standings
 
         found = standings(self.run) if self.run else []
         print_standings(out, found)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from sdedge.cli.fits import print_checks
+from sdedge.cli.fits import limit_name, print_checks
 from sdedge.cli.output import kilobytes, milliseconds
 from sdedge.cli.progress import ConsoleReporter
 from sdedge.config import SearchConfig
@@ -20,17 +20,8 @@ from sdedge.genotype import Genotype
 from sdedge.run import RunDir, read_json, write_json
 
 if TYPE_CHECKING:
-    from sdedge.deploy.budget import Plan
+    from sdedge.deploy.fit.prices import Plan
     from sdedge.search.budget import Costs
-
-_NAMES = {
-    "max_latency_ms": "latency",
-    "max_ram_kb": "RAM",
-    "max_flash_kb": "flash",
-    "max_params": "parameters",
-    "ram": "RAM of the device",
-    "flash": "flash of the device",
-}
 
 
 def budget_file(run: RunDir) -> Path:
@@ -49,7 +40,7 @@ class BudgetReporter(ConsoleReporter):
                 _amount(limit, figures[name]) for name in ("derived", "expected", "limit")
             )
             self._console.print(
-                f"[dim]           {_NAMES[limit]}: this cell {derived} of {allowed}, expected "
+                f"[dim]           {limit_name(limit)}: this cell {derived} of {allowed}, expected "
                 f"{expected}; weight {figures['multiplier']:.2f}[/dim]"
             )
 
@@ -62,7 +53,8 @@ def plan_budget(out: Console, config: SearchConfig, classes: int, image_size: in
     """
     if not config.budgeted:
         return None
-    from sdedge.deploy.budget import make_plan, require
+    from sdedge.deploy.fit.prices import make_plan
+    from sdedge.deploy.fit.requirements import require
 
     requirements = require(config, classes, image_size)
     out.print("[dim]checking the budget and pricing operations[/dim]")
@@ -107,7 +99,7 @@ def choose_size(out: Console, run: RunDir, genotype: Genotype) -> dict[str, Any]
 
     Gives the chosen size; None when the cell fits at no size.
     """
-    from sdedge.deploy.budget import Requirements, largest
+    from sdedge.deploy.fit.requirements import Requirements, largest
 
     file = budget_file(run)
     plan = read_json(file)
@@ -139,7 +131,7 @@ def budgeted_size(
     size and the CIFAR stem: where `overrides` or the preset's `recipe` have others, or both width
     and depth are given, nothing is chosen. Raises ConfigError when the cell fits at no size.
     """
-    from sdedge.deploy.budget import Requirements, largest
+    from sdedge.deploy.fit.requirements import Requirements, largest
 
     file = budget_file(run)
     if not file.exists():
@@ -182,11 +174,11 @@ def report_verdict(out: Console, run: RunDir) -> dict[str, Any]:
     measured, elsewhere it is predicted. Without a quantised file, the verdict on an int8 budget is
     of the network as it would be.
     """
-    from sdedge.deploy.budget import Requirements
-    from sdedge.deploy.fit import check_fit
-    from sdedge.deploy.profiler import run_bench
-    from sdedge.deploy.survey import read_forms
-    from sdedge.deploy.target import HOST
+    from sdedge.deploy.fit.check import check_fit
+    from sdedge.deploy.fit.requirements import Requirements
+    from sdedge.deploy.fit.survey import read_forms
+    from sdedge.deploy.latency.profiler import run_bench
+    from sdedge.deploy.targets.target import HOST
 
     file = budget_file(run)
     if not file.exists():
@@ -230,7 +222,9 @@ def report_verdict(out: Console, run: RunDir) -> dict[str, Any]:
 
 
 def _listed(figures: Mapping[str, float]) -> str:
-    return ", ".join(f"{_NAMES[limit]} {_amount(limit, value)}" for limit, value in figures.items())
+    return ", ".join(
+        f"{limit_name(limit)} {_amount(limit, value)}" for limit, value in figures.items()
+    )
 
 
 def _amount(limit: str, value: float) -> str:

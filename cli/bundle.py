@@ -25,7 +25,7 @@ def bundle(
 ) -> None:
     """Pack the exported networks with a program that proves and measures them on a board."""
     from sdedge.cli.phases import open_training_data
-    from sdedge.deploy.bundle import bundle_run
+    from sdedge.deploy.board.bundle import bundle_run
     from sdedge.run import RunDir
 
     out = console(json_output=json_output)

@@ -12,8 +12,8 @@ from sdedge.cli import options
 from sdedge.cli.output import console, guarded, percent, print_json
 
 if TYPE_CHECKING:
-    from sdedge.deploy.int8 import Int8Report
-    from sdedge.deploy.verify import ExportReport
+    from sdedge.deploy.int8.choose import Int8Report
+    from sdedge.deploy.onnx.verify import ExportReport
 
 CALIBRATION_IMAGES = 512
 THREADS = 1  # of the comparison of fp32 and int8
@@ -75,10 +75,10 @@ def start_export(
     from sdedge.cli.budget import report_verdict
     from sdedge.cli.phases import open_trained
     from sdedge.deploy.card import count_by_class, write_card
-    from sdedge.deploy.compare import compare_latency
     from sdedge.deploy.export import write_export
-    from sdedge.deploy.int8 import check_int8, judge, predictions, quantize_network
-    from sdedge.deploy.verify import export_network
+    from sdedge.deploy.int8.choose import check_int8, judge, predictions, quantize_network
+    from sdedge.deploy.latency.compare import compare_latency
+    from sdedge.deploy.onnx.verify import export_network
     from sdedge.run import RunDir
 
     run = RunDir.open(path)

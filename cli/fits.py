@@ -9,10 +9,10 @@ from rich.markup import escape
 from sdedge.cli.output import kilobytes, milliseconds, percent, table, threads_text
 
 if TYPE_CHECKING:
-    from sdedge.deploy.fit import Check, Fit
-    from sdedge.deploy.mlperf import Place, Standing
-    from sdedge.deploy.survey import Row
-    from sdedge.deploy.target import Target
+    from sdedge.deploy.fit.check import Check, Fit
+    from sdedge.deploy.fit.mlperf import Place, Standing
+    from sdedge.deploy.fit.survey import Row
+    from sdedge.deploy.targets.target import Target
 
 _NAMES = {
     "max_latency_ms": "latency",
@@ -22,7 +22,6 @@ _NAMES = {
     "ram": "RAM",
     "flash": "flash",
 }
-_OF_DEVICE = ("ram", "flash")
 _CHECK_COLUMNS = ("limit", "found", "allowed", "verdict")
 
 
@@ -83,9 +82,14 @@ def print_checks(out: Console, title: str, checks: Sequence["Check"]) -> None:
     out.print(table(title, _CHECK_COLUMNS, map(_check, checks)), soft_wrap=False)
 
 
+def limit_name(limit: str) -> str:
+    """What people call a limit: the budget's, or that of the device itself."""
+    return _NAMES[limit] + (" of the device" if limit in ("ram", "flash") else "")
+
+
 def _check(check: "Check") -> tuple[str, ...]:
     return (
-        _NAMES[check.limit] + (" of the device" if check.limit in _OF_DEVICE else ""),
+        limit_name(check.limit),
         _amount(check.found, check.unit),
         _amount(check.allowed, check.unit),
         verdict(check),

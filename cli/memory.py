@@ -12,8 +12,8 @@ from sdedge.cli.output import console, guarded, kilobytes, print_json, table
 from sdedge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sdedge.deploy.graph import Graph
-    from sdedge.deploy.memory import MemoryPlan
+    from sdedge.deploy.graph.read import Graph
+    from sdedge.deploy.memory.plan import MemoryPlan
 
 
 @guarded
@@ -28,8 +28,8 @@ def memory(
     json_output: options.Json = False,
 ) -> None:
     """Find the RAM and flash that an exported network needs, and what fills the RAM."""
-    from sdedge.deploy.graph import read_graph
-    from sdedge.deploy.memory import flash_bytes, plan_memory
+    from sdedge.deploy.graph.read import read_graph
+    from sdedge.deploy.memory.plan import flash_bytes, plan_memory
     from sdedge.run import RunDir
 
     if model is not None and run is not None:

@@ -12,7 +12,7 @@ from sdedge.cli.output import console, guarded, print_json, table, threads_text
 from sdedge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sdedge.deploy.target import ErrorBand, Rates, Target
+    from sdedge.deploy.targets.target import ErrorBand, Rates, Target
 
 app = typer.Typer(help="The devices that latency can be predicted for.")
 
@@ -25,7 +25,7 @@ def targets(context: typer.Context, json_output: options.Json = False) -> None:
     """List the devices; a profile that was measured goes before the one that ships."""
     if context.invoked_subcommand is not None:
         return
-    from sdedge.deploy.target import list_targets
+    from sdedge.deploy.targets.target import list_targets
 
     listed = list_targets()
     if json_output:
@@ -55,7 +55,7 @@ def _summary(target: "Target") -> str:
 @guarded
 def show(name: Name, json_output: options.Json = False) -> None:
     """Print a profile, with the source of each figure."""
-    from sdedge.deploy.target import load_target
+    from sdedge.deploy.targets.target import load_target
 
     target = load_target(name)
     if json_output:
@@ -100,9 +100,9 @@ def calibrate(
     json_output: options.Json = False,
 ) -> None:
     """Make a profile from measurements of a device."""
-    from sdedge.deploy.calibrate import calibrate as fit
-    from sdedge.deploy.calibrate import host_ram_bytes, read_result
-    from sdedge.deploy.target import HOST, check_name, save_target
+    from sdedge.deploy.board.calibrate import calibrate as fit
+    from sdedge.deploy.board.calibrate import host_ram_bytes, read_result
+    from sdedge.deploy.targets.target import HOST, check_name, save_target
 
     check_name(name)
     if ram_mb is not None and ram_mb < 1:
@@ -135,7 +135,7 @@ def calibrate(
 
 
 def _measure(out: Console, threads: int) -> dict[str, Any]:
-    from sdedge.deploy.bundle import measure_host
+    from sdedge.deploy.board.bundle import measure_host
 
     out.print("[dim]measuring this machine for a few minutes: leave it idle[/dim]")
     return measure_host({}, threads)

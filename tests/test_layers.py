@@ -13,7 +13,19 @@ ROOT = Path(__file__).parents[1]
 # From top to bottom; a module may import from its own group and from the layers below it.
 LAYERS: list[dict[str, tuple[str, ...]]] = [
     {"cli": ("sdedge.cli",)},
-    {"analysis": ("sdedge.analysis",), "deploy": ("sdedge.deploy",)},
+    {
+        "analysis": ("sdedge.analysis",),
+        "deploy": (
+            "sdedge.deploy.__init__",
+            "sdedge.deploy.card",
+            "sdedge.deploy.export",
+            "sdedge.deploy.snippets",
+        ),
+    },
+    {"fit": ("sdedge.deploy.fit",), "board": ("sdedge.deploy.board",)},
+    {"int8": ("sdedge.deploy.int8",), "targets": ("sdedge.deploy.targets",)},
+    {"onnx": ("sdedge.deploy.onnx",), "memory": ("sdedge.deploy.memory",)},
+    {"latency": ("sdedge.deploy.latency",), "graph": ("sdedge.deploy.graph",)},
     {"search": ("sdedge.search",), "train": ("sdedge.train",)},
     {
         "loop": ("sdedge.loop", "sdedge.interrupt", "sdedge.meters"),

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdedge.deploy.graph import read_graph
-from sdedge.deploy.memory import flash_bytes, plan_memory
-from sdedge.deploy.metadata import Metadata, read_metadata
+from sdedge.deploy.graph.read import read_graph
+from sdedge.deploy.memory.plan import flash_bytes, plan_memory
+from sdedge.deploy.onnx.metadata import Metadata, read_metadata
 from sdedge.deploy.snippets import cpp_snippet, python_snippet
 from sdedge.errors import RunError
 from sdedge.run import RunDir, read_json, write_atomic

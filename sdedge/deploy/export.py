@@ -5,8 +5,8 @@ from dataclasses import asdict
 from typing import Any
 
 from sdedge.deploy.card import PER_CLASS, ClassCount
-from sdedge.deploy.int8 import Int8Report
-from sdedge.deploy.verify import ExportReport
+from sdedge.deploy.int8.choose import Int8Report
+from sdedge.deploy.onnx.verify import ExportReport
 from sdedge.run import RunDir, write_atomic, write_json
 
 # Of an earlier export, and untrue of a new one.

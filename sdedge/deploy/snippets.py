@@ -2,7 +2,7 @@
 
 import json
 
-from sdedge.deploy.metadata import Metadata
+from sdedge.deploy.onnx.metadata import Metadata
 
 _PYTHON = """\
 import numpy as np

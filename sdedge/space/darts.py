@@ -4,11 +4,13 @@ Two cells halve the resolution and double the channels, at one and two thirds of
 (DARTS, section 3.1). Every cell reads the outputs of the two cells before it.
 """
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from sdedge.genotype import DARTS_OPERATIONS, Edge, Genotype
 from sdedge.space.operations import FactorizedReduce, relu_conv_bn
 
 NODES = 4
@@ -119,3 +121,16 @@ class ImageNetStem(nn.Module):
         """x: (N, 3, H, W) -> features at a quarter and at an eighth of the resolution."""
         s0 = self.stem0(x)
         return s0, self.stem1(s0)
+
+
+def random_genotype(rng: random.Random) -> Genotype:
+    """A cell that a search could derive: two operations a node, from two sources."""
+
+    def cell() -> tuple[Edge, ...]:
+        return tuple(
+            (rng.choice(DARTS_OPERATIONS[1:]), source)
+            for node in range(NODES)
+            for source in rng.sample(range(2 + node), 2)
+        )
+
+    return Genotype(normal=cell(), reduce=cell())

@@ -17,11 +17,11 @@ from typer.testing import CliRunner, Result
 
 from sdedge.cli.fits import verdict
 from sdedge.cli.main import app
-from sdedge.deploy import profiler
-from sdedge.deploy.fit import Check
-from sdedge.deploy.mlperf import CLASSES
-from sdedge.deploy.onnx import INPUT, to_onnx
-from sdedge.deploy.target import list_targets, load_target, save_target
+from sdedge.deploy.fit.check import Check
+from sdedge.deploy.fit.mlperf import CLASSES
+from sdedge.deploy.latency import profiler
+from sdedge.deploy.onnx.write import INPUT, to_onnx
+from sdedge.deploy.targets.target import list_targets, load_target, save_target
 from sdedge.genotype import published
 from sdedge.run import RunDir, write_json
 from sdedge.space.saved import NetworkDescription

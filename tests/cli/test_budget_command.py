@@ -14,11 +14,12 @@ from typer.testing import CliRunner, Result
 from sdedge.cli.budget import budgeted_size, report_verdict
 from sdedge.cli.main import app
 from sdedge.config import SearchConfig
-from sdedge.deploy import budget
-from sdedge.deploy.budget import Requirements, require
-from sdedge.deploy.fit import Limits
-from sdedge.deploy.onnx import to_onnx
-from sdedge.deploy.target import HOST, Target, load_target
+from sdedge.deploy.fit import prices
+from sdedge.deploy.fit import requirements as sizing
+from sdedge.deploy.fit.check import Limits
+from sdedge.deploy.fit.requirements import Requirements, require
+from sdedge.deploy.onnx.write import to_onnx
+from sdedge.deploy.targets.target import HOST, Target, load_target
 from sdedge.device import seed_step
 from sdedge.errors import ConfigError, RunError
 from sdedge.genotype import published
@@ -51,8 +52,9 @@ def console() -> Console:
 def _small_space_and_shipped_profiles(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(budget, "CHANNELS", range(2, 8, 2))
-    monkeypatch.setattr(budget, "CELLS", (3, 4))
+    for module in (sizing, prices):
+        monkeypatch.setattr(module, "CHANNELS", range(2, 8, 2))
+        monkeypatch.setattr(module, "CELLS", (3, 4))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("home")))
 
 
@@ -277,7 +279,7 @@ def test_on_this_machine_the_latency_is_measured(
         asked.append((model, threads, profile))
         return Result()
 
-    monkeypatch.setattr("sdedge.deploy.profiler.run_bench", bench)
+    monkeypatch.setattr("sdedge.deploy.latency.profiler.run_bench", bench)
     value, _ = verdict(run)
     assert asked == [(run.onnx, host.threads, False)]
     check = value["checks"][0]

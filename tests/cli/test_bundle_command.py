@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 from sdedge.cli.bundle import bundle
 from sdedge.config import TrainConfig
 from sdedge.data.shapes import draw
-from sdedge.deploy import bundle as bundle_module
-from sdedge.deploy.onnx import to_onnx
+from sdedge.deploy.board import bundle as bundle_module
+from sdedge.deploy.onnx.write import to_onnx
 from sdedge.genotype import published
 from sdedge.run import RunDir, write_json
 from sdedge.space.saved import NetworkDescription

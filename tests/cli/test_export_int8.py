@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from sdedge.cli.main import app
 from sdedge.config import TrainConfig
 from sdedge.data.shapes import draw
-from sdedge.deploy import compare
+from sdedge.deploy.latency import compare
 from sdedge.genotype import published
 from sdedge.run import RunDir
 from sdedge.space.saved import NetworkDescription, save_network

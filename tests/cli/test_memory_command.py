@@ -10,9 +10,9 @@ from typer.testing import CliRunner, Result
 
 from sdedge.cli.memory import memory
 from sdedge.cli.output import kilobytes
-from sdedge.deploy.graph import read_graph
-from sdedge.deploy.memory import flash_bytes, plan_memory
-from sdedge.deploy.onnx import to_onnx
+from sdedge.deploy.graph.read import read_graph
+from sdedge.deploy.memory.plan import flash_bytes, plan_memory
+from sdedge.deploy.onnx.write import to_onnx
 from sdedge.genotype import published
 from sdedge.space.saved import NetworkDescription
 

@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sdedge.cli.targets import app
-from sdedge.deploy import bundle, calibrate
-from sdedge.deploy.calibrate import ASSUMED
-from sdedge.deploy.micro import Micro
-from sdedge.deploy.rates import Sample
-from sdedge.deploy.target import Rates, load_target, save_target, user_folder
+from sdedge.deploy.board import bundle, calibrate
+from sdedge.deploy.board.calibrate import ASSUMED
+from sdedge.deploy.board.micro import Micro
+from sdedge.deploy.targets.rates import Sample
+from sdedge.deploy.targets.target import Rates, load_target, save_target, user_folder
 
 MICRO = (Micro(kind="pointwise", channels=4, size=8), Micro(kind="pointwise", channels=8, size=8))
 

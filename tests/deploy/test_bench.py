@@ -15,8 +15,8 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from sdedge.deploy import bench as bench_module
-from sdedge.deploy.bench import (
+from sdedge.deploy.latency import bench as bench_module
+from sdedge.deploy.latency.bench import (
     ModelError,
     bench,
     cpu_model,

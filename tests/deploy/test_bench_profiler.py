@@ -14,8 +14,8 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from sdedge.deploy import profiler
-from sdedge.deploy.profiler import BenchResult, run_bench
+from sdedge.deploy.latency import profiler
+from sdedge.deploy.latency.profiler import BenchResult, run_bench
 from sdedge.errors import BenchError
 
 QUICK: dict[str, Any] = {

@@ -11,16 +11,19 @@ import torch
 
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
-from sdedge.deploy import budget
-from sdedge.deploy.budget import Plan, Requirements, largest, make_plan, random_genotype, require
-from sdedge.deploy.fit import Limits, check_fit
-from sdedge.deploy.graph import read_graph
-from sdedge.deploy.int8 import quantize_network
-from sdedge.deploy.onnx import to_onnx
-from sdedge.deploy.target import Target, list_targets, load_target
+from sdedge.deploy.fit import prices
+from sdedge.deploy.fit import requirements as sizing
+from sdedge.deploy.fit.check import Limits, check_fit
+from sdedge.deploy.fit.prices import Plan, make_plan
+from sdedge.deploy.fit.requirements import Requirements, largest, require
+from sdedge.deploy.graph.read import read_graph
+from sdedge.deploy.int8.choose import quantize_network
+from sdedge.deploy.onnx.write import to_onnx
+from sdedge.deploy.targets.target import Target, list_targets, load_target
 from sdedge.errors import ConfigError, RunError, TargetError
 from sdedge.genotype import Genotype, published
 from sdedge.search.budget import Costs
+from sdedge.space.darts import random_genotype
 from sdedge.space.saved import NetworkDescription
 
 LIMITS = {"max_params": 1, "max_ram_kb": 1, "max_flash_kb": 1}
@@ -31,8 +34,9 @@ WIDTHS, DEPTHS = range(2, 12, 2), (3, 4, 5)
 def _small_space_and_shipped_profiles(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(budget, "CHANNELS", WIDTHS)
-    monkeypatch.setattr(budget, "CELLS", DEPTHS)
+    for module in (sizing, prices):
+        monkeypatch.setattr(module, "CHANNELS", WIDTHS)
+        monkeypatch.setattr(module, "CELLS", DEPTHS)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("home")))
 
 
@@ -114,7 +118,7 @@ def test_what_is_planned_in_int8_is_what_the_quantised_file_takes(
 
 def smallest() -> dict[str, float]:
     """What the network that needs least of each figure needs of it."""
-    sizes = [requirements(**LIMITS).measure(cell, 2, 3) for cell in budget._SMALLEST_CELLS]
+    sizes = [requirements(**LIMITS).measure(cell, 2, 3) for cell in sizing._SMALLEST_CELLS]
     return {limit: min(size.to_dict()["found"][limit] for size in sizes) for limit in LIMITS}
 
 
@@ -181,8 +185,8 @@ def test_prices_add_up_to_the_cost_of_cells_that_were_not_priced() -> None:
         assert costs.limit == wanted.limits.given[limit]
         assert costs.error < worst / 2
         assert np.median(relative_errors(costs, limit, plan)) < worst
-        for prices in costs.prices.values():
-            assert prices["sep_conv_5x5"] > prices["dil_conv_5x5"] > prices["max_pool_3x3"]
+        for table in costs.prices.values():
+            assert table["sep_conv_5x5"] > table["dil_conv_5x5"] > table["max_pool_3x3"]
     data = json.loads(json.dumps(plan.to_dict()))
     assert {name: Costs.from_dict(c, source="") for name, c in data["costs"].items()} == plan.costs
     assert (data["reference"]["channels"], data["reference"]["cells"]) == plan.reference
@@ -192,14 +196,14 @@ def test_prices_add_up_to_the_cost_of_cells_that_were_not_priced() -> None:
 def test_where_an_average_cell_does_not_fit_prices_are_of_the_smallest_network() -> None:
     plan = make_plan(requirements(max_params=int(smallest()["max_params"]) + 1), 5)
     assert plan.reference == (2, 3)
-    least = plan.costs["max_params"].of(budget._SMALLEST_CELLS[0])
+    least = plan.costs["max_params"].of(sizing._SMALLEST_CELLS[0])
     assert least == pytest.approx(smallest()["max_params"], rel=0.05)
 
 
 @pytest.mark.slow
 def test_of_the_devices_own_memory_only_what_is_scarce_is_priced(controller: Target) -> None:
     roomy = requirements(replace(controller, ram_bytes=2**30), max_params=9000)
-    average = roomy.widest(published()[budget._AVERAGE_CELL].genotype, 3, WIDTHS[-1])
+    average = roomy.widest(published()[sizing.AVERAGE_CELL].genotype, 3, WIDTHS[-1])
     assert average is not None
     scarce = replace(controller, ram_bytes=2**30, flash_bytes=average.fit.flash_bytes)
     assert set(make_plan(replace(roomy, target=scarce), 3).costs) == {"max_params", "flash"}

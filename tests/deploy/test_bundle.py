@@ -16,8 +16,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sdedge.deploy import bundle
-from sdedge.deploy.bundle import (
+from sdedge.deploy.board import bundle
+from sdedge.deploy.board.bundle import (
     BOARD_SCRIPT,
     Samples,
     bundle_files,
@@ -297,7 +297,7 @@ def test_the_program_needs_only_what_a_board_has() -> None:
     assert {name for name in imported if name.partition(".")[0] not in standard} == {
         "numpy",
         "bench",
-        "sdedge.deploy",
+        "sdedge.deploy.latency",
     }
 
 

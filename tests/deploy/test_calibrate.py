@@ -13,14 +13,20 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from sdedge.deploy import calibrate as module
-from sdedge.deploy import micro
-from sdedge.deploy.calibrate import ASSUMED, calibrate, measured_rates, micro_samples, read_result
-from sdedge.deploy.graph import Precision, read_graph
-from sdedge.deploy.micro import NETWORK, Micro, file_name, micro_models, micro_set
-from sdedge.deploy.predict import predict
-from sdedge.deploy.rates import Sample, error_band, fit_rates, held_out_ratios, predicted_ms
-from sdedge.deploy.target import Rates, load_target
+from sdedge.deploy.board import calibrate as module
+from sdedge.deploy.board import micro
+from sdedge.deploy.board.calibrate import (
+    ASSUMED,
+    calibrate,
+    measured_rates,
+    micro_samples,
+    read_result,
+)
+from sdedge.deploy.board.micro import NETWORK, Micro, file_name, micro_models, micro_set
+from sdedge.deploy.graph.read import Precision, read_graph
+from sdedge.deploy.targets.predict import predict
+from sdedge.deploy.targets.rates import Sample, error_band, fit_rates, held_out_ratios, predicted_ms
+from sdedge.deploy.targets.target import Rates, load_target
 from sdedge.errors import TargetError
 
 TRUE = replace(

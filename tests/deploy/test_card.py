@@ -19,11 +19,11 @@ from PIL import Image
 from sdedge.config import TrainConfig
 from sdedge.data.decode import decode_file
 from sdedge.deploy.card import CARD, ClassCount, card_text, count_by_class, write_card
-from sdedge.deploy.int8 import Int8Report
-from sdedge.deploy.metadata import read_metadata
-from sdedge.deploy.onnx import to_onnx
+from sdedge.deploy.int8.choose import Int8Report
+from sdedge.deploy.onnx.metadata import read_metadata
+from sdedge.deploy.onnx.verify import ExportReport
+from sdedge.deploy.onnx.write import to_onnx
 from sdedge.deploy.snippets import cpp_snippet
-from sdedge.deploy.verify import ExportReport
 from sdedge.errors import ExportError, RunError
 from sdedge.genotype import published
 from sdedge.run import RunDir, read_json, write_json

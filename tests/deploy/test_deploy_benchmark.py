@@ -12,7 +12,7 @@ import torch
 from test_export import SEMANTIC, describe, trained
 
 from sdedge.data.dataset import Dataset
-from sdedge.deploy.compare import Latency
+from sdedge.deploy.latency.compare import Latency
 from sdedge.errors import BenchError, ExportError
 from sdedge.space.network import Network
 from sdedge.space.saved import NetworkDescription

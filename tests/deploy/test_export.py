@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from sdedge.data.dataset import Split
-from sdedge.deploy import verify
-from sdedge.deploy.folding import fold_batch_norm
-from sdedge.deploy.onnx import to_onnx
-from sdedge.deploy.verify import ExportReport, export_network, verify_onnx
+from sdedge.deploy.onnx import verify
+from sdedge.deploy.onnx.folding import fold_batch_norm
+from sdedge.deploy.onnx.verify import ExportReport, export_network, verify_onnx
+from sdedge.deploy.onnx.write import to_onnx
 from sdedge.errors import DataError, ExportError
 from sdedge.genotype import Genotype, published
 from sdedge.space.counting import count_network

@@ -12,12 +12,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from sdedge.deploy.fit import Check, Limits, check_fit
-from sdedge.deploy.graph import Graph, read_graph
-from sdedge.deploy.memory import flash_bytes
-from sdedge.deploy.predict import predict
-from sdedge.deploy.survey import read_forms, survey
-from sdedge.deploy.target import Target, list_targets, load_target
+from sdedge.deploy.fit.check import Check, Limits, check_fit
+from sdedge.deploy.fit.survey import read_forms, survey
+from sdedge.deploy.graph.read import Graph, read_graph
+from sdedge.deploy.memory.plan import flash_bytes
+from sdedge.deploy.targets.predict import predict
+from sdedge.deploy.targets.target import Target, list_targets, load_target
 from sdedge.errors import ConfigError, ExportError, TargetError
 
 KB = 1024

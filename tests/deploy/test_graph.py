@@ -13,8 +13,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from sdedge.deploy.graph import Graph, Operator, read_graph
-from sdedge.deploy.onnx import to_onnx
+from sdedge.deploy.graph.read import Graph, Operator, read_graph
+from sdedge.deploy.onnx.write import to_onnx
 from sdedge.errors import ExportError
 from sdedge.genotype import published
 from sdedge.space.counting import count_network

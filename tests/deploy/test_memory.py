@@ -9,12 +9,12 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from sdedge.deploy.arena import ALIGNMENT, Lifetime, arena_bytes, place
-from sdedge.deploy.buffers import Buffers
-from sdedge.deploy.graph import Graph, Kind, Operator, Value, read_graph
-from sdedge.deploy.memory import FLATBUFFER_OPERATOR_BYTES, flash_bytes, plan_memory
-from sdedge.deploy.onnx import to_onnx
-from sdedge.deploy.schedule import best_order
+from sdedge.deploy.graph.read import Graph, Kind, Operator, Value, read_graph
+from sdedge.deploy.memory.arena import ALIGNMENT, Lifetime, arena_bytes, place
+from sdedge.deploy.memory.buffers import Buffers
+from sdedge.deploy.memory.plan import FLATBUFFER_OPERATOR_BYTES, flash_bytes, plan_memory
+from sdedge.deploy.memory.schedule import best_order
+from sdedge.deploy.onnx.write import to_onnx
 from sdedge.genotype import published
 from sdedge.space.saved import NetworkDescription
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from sdedge.deploy.mlperf import Standing, stand, standings
+from sdedge.deploy.fit.mlperf import Standing, stand, standings
 from sdedge.errors import RunError
 from sdedge.run import RunDir, write_json
 

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from sdedge.deploy.graph import Graph, Kind, Operator, Precision, Value, read_graph
-from sdedge.deploy.predict import operator_ms, predict
-from sdedge.deploy.target import KINDS, ErrorBand, Rates, Target, load_target
+from sdedge.deploy.graph.read import Graph, Kind, Operator, Precision, Value, read_graph
+from sdedge.deploy.targets.predict import operator_ms, predict
+from sdedge.deploy.targets.target import KINDS, ErrorBand, Rates, Target, load_target
 from sdedge.errors import TargetError
 
 GMACS = {"dense": 8.0, "pointwise": 4.0, "depthwise": 2.0, "linear": 1.0}

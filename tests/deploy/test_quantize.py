@@ -10,16 +10,16 @@ import pytest
 from test_export import SEMANTIC, describe, trained
 
 from sdedge.data.dataset import Dataset, Split
-from sdedge.deploy import int8
-from sdedge.deploy.compare import Latency, compare_latency
-from sdedge.deploy.equalize import equalize
-from sdedge.deploy.int8 import judge, quantize_network
-from sdedge.deploy.lean import lean
-from sdedge.deploy.onnx import program_model, to_program
-from sdedge.deploy.program import INPUT, Program
-from sdedge.deploy.quantize import quantize, quantized_tensors
-from sdedge.deploy.ranges import METHODS, Observed, observe
-from sdedge.deploy.verify import ExportReport, export_network
+from sdedge.deploy.int8 import choose as int8
+from sdedge.deploy.int8.choose import judge, quantize_network
+from sdedge.deploy.int8.equalize import equalize
+from sdedge.deploy.int8.quantize import quantize, quantized_tensors
+from sdedge.deploy.int8.ranges import METHODS, Observed, observe
+from sdedge.deploy.latency.compare import Latency, compare_latency
+from sdedge.deploy.onnx.lean import lean
+from sdedge.deploy.onnx.program import INPUT, Program
+from sdedge.deploy.onnx.verify import ExportReport, export_network
+from sdedge.deploy.onnx.write import program_model, to_program
 from sdedge.errors import BenchError, DataError, ExportError
 from sdedge.genotype import Genotype
 from sdedge.space.counting import count_network

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sdedge.deploy import target as module
-from sdedge.deploy.target import (
+from sdedge.deploy.targets import target as module
+from sdedge.deploy.targets.target import (
     check_name,
     list_targets,
     load_target,

@@ -1,0 +1,193 @@
+"""Whether a network fits: latency, RAM, flash and parameters against limits and a device's own.
+
+1 kB is 1024 bytes. RAM is the arena of activations, gaps included. On a microcontroller the runtime
+shares RAM and flash with the network, so what it takes counts against every limit. A board that
+runs an operating system has its runtime on a disk: there the limits are of the network alone,
+activations for RAM and the stored network for flash, and the board's own RAM has to hold
+activations, weights and runtime.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from sdedge.deploy.graph.read import Graph
+from sdedge.deploy.memory.plan import MemoryPlan, flash_bytes, plan_memory
+from sdedge.deploy.targets.predict import Prediction, predict
+from sdedge.deploy.targets.target import Target
+from sdedge.errors import ConfigError
+
+BYTES_PER_KB = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What the user allows; None: no limit. Raises ConfigError for one that is not above 0."""
+
+    max_latency_ms: float | None = None
+    max_ram_kb: float | None = None
+    max_flash_kb: float | None = None
+    max_params: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not (
+                isinstance(value, int | float)
+                and not isinstance(value, bool)
+                and 0 < value < math.inf
+            ):
+                raise ConfigError(
+                    f"{option(field.name)} is {value!r}; it must be a number above 0 "
+                    "(leave it out for no limit)"
+                )
+
+    @property
+    def given(self) -> dict[str, float]:
+        """The limits that there are, by field name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def option(limit: str) -> str:
+    """The command line's name of a limit."""
+    return "--" + limit.replace("_", "-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One limit, and what was found; `low` and `high` where what was found is a prediction.
+
+    `limit` is a field of `Limits`, or "ram" or "flash" for what the device itself has.
+    """
+
+    limit: str
+    allowed: float
+    found: float
+    unit: str  # "ms", "kB", or "" for a count
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether what was found is within what is allowed."""
+        return self.found <= self.allowed
+
+    @property
+    def certain(self) -> bool:
+        """Whether the whole interval of a prediction is on one side of the limit."""
+        if self.low is None or self.high is None:
+            return True
+        return self.high <= self.allowed or self.low > self.allowed
+
+    @property
+    def margin(self) -> float:
+        """What is left, in the check's unit; negative: what is too much."""
+        return self.allowed - self.found
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        verdict = {"margin": self.margin, "fits": self.fits, "certain": self.certain}
+        return {**asdict(self), **verdict}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A network against a device and limits; it fits when every check does.
+
+    `ram_bytes` and `flash_bytes` are what the limits are held against. Without a device there is
+    no prediction.
+    """
+
+    checks: tuple[Check, ...]
+    prediction: Prediction | None
+    memory: MemoryPlan
+    ram_bytes: int
+    flash_bytes: int
+    parameters: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether every check does."""
+        return all(check.fits for check in self.checks)
+
+    @property
+    def missed(self) -> tuple[str, ...]:
+        """The limits that are not met."""
+        return tuple(check.limit for check in self.checks if not check.fits)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "fits": self.fits,
+            "checks": [check.to_dict() for check in self.checks],
+            "prediction": self.prediction and _prediction(self.prediction),
+            "peak_ram_bytes": self.memory.peak_ram_bytes,
+            "arena_bytes": self.memory.arena_bytes,
+            "peak_operator": self.memory.peak_operator,
+            "live_at_peak": [
+                {"name": value.name, "shape": list(value.shape), "size_bytes": value.size_bytes}
+                for value in self.memory.live
+            ],
+            "ram_bytes": self.ram_bytes,
+            "flash_bytes": self.flash_bytes,
+            "parameters": self.parameters,
+        }
+
+
+def check_fit(graph: Graph, target: Target | None, limits: Limits, *, partial: bool = False) -> Fit:
+    """Hold a network against `limits` and against what `target` has.
+
+    Raises ConfigError for a limit on latency without a target, or with `partial` (a latency that
+    leaves operators out cannot prove a limit), and TargetError when the target cannot predict
+    the graph: an operator it does not know, unless `partial`, or a precision it does not run.
+    """
+    if limits.max_latency_ms is not None and (target is None or partial):
+        remedy = "--target NAME" if target is None else "no --partial, which leaves operators out"
+        raise ConfigError(f"--max-latency-ms {limits.max_latency_ms:g} needs {remedy}")
+    prediction = predict(graph, target, partial=partial) if target else None
+    memory = plan_memory(graph)
+    shares = target is not None and target.flash_bytes is not None
+    ram = memory.arena_bytes + (target.runtime_ram_bytes if target and shares else 0)
+    flash = flash_bytes(graph, target.code_bytes if target and shares else 0)
+    found = {
+        "max_latency_ms": prediction.latency_ms if prediction else math.inf,
+        "max_ram_kb": ram / BYTES_PER_KB,
+        "max_flash_kb": flash / BYTES_PER_KB,
+        "max_params": graph.parameters,
+    }
+    checks = [
+        Check(
+            limit=name,
+            allowed=allowed,
+            found=found[name],
+            unit="ms" if name.endswith("_ms") else "kB" if name.endswith("_kb") else "",
+            low=prediction.low_ms if prediction and name == "max_latency_ms" else None,
+            high=prediction.high_ms if prediction and name == "max_latency_ms" else None,
+        )
+        for name, allowed in limits.given.items()
+    ]
+    return Fit(
+        checks=(*checks, *(_of_device(graph, target, ram, flash) if target else ())),
+        prediction=prediction,
+        memory=memory,
+        ram_bytes=ram,
+        flash_bytes=flash,
+        parameters=graph.parameters,
+    )
+
+
+def _of_device(graph: Graph, target: Target, ram: int, flash: int) -> Iterator[Check]:
+    if target.flash_bytes is None:
+        ram += graph.weight_bytes + target.runtime_ram_bytes
+    else:
+        yield _device_check("flash", target.flash_bytes, flash)
+    yield _device_check("ram", target.ram_bytes, ram)
+
+
+def _device_check(limit: str, allowed: int, found: int) -> Check:
+    return Check(limit=limit, allowed=allowed / BYTES_PER_KB, found=found / BYTES_PER_KB, unit="kB")
+
+
+def _prediction(prediction: Prediction) -> dict[str, Any]:
+    return {**vars(prediction), "by_kind_ms": dict(prediction.by_kind_ms)}

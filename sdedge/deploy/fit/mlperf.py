@@ -1,0 +1,159 @@
+"""Where a CIFAR-10 network stands on the image-classification scale of MLPerf Tiny.
+
+The bars are those of the closed division (mlcommons/tiny, benchmark/README.md): a top-1 accuracy,
+and the size of the file of the reference network that reaches it. A network of one's own belongs
+in the open division; what is told here is a place on the scale, never an official result.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sdedge.deploy.graph.read import Precision
+from sdedge.deploy.onnx.metadata import read_metadata
+from sdedge.errors import RunError
+from sdedge.run import RunDir, read_json
+
+TEST_IMAGES = 10_000
+CLASSES = frozenset(
+    {
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One benchmark of the scale: the accuracy asked for, and the reference network's file."""
+
+    benchmark: str
+    accuracy: float
+    file_size_bytes: Mapping[Precision, int]
+
+
+BARS = (
+    Bar(
+        benchmark="Image Classification",
+        accuracy=0.85,
+        file_size_bytes={"fp32": 318_144, "int8": 98_496},
+    ),
+    Bar(
+        benchmark="Image Classification 2",
+        accuracy=0.91,
+        file_size_bytes={"fp32": 1_929_208, "int8": 512_024},
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A network beside one bar; accuracies are fractions, sizes of the file."""
+
+    benchmark: str
+    bar_accuracy: float
+    bar_file_size_bytes: int
+    accurate: bool  # as accurate as the bar asks for
+    small: bool  # a file no larger than the reference network's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A network on the whole scale; `notes` say what keeps its accuracy from being comparable."""
+
+    precision: Precision
+    accuracy: float
+    file_size_bytes: int
+    images: int
+    places: tuple[Place, ...]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {**asdict(self), "official": False}
+
+
+def stand(
+    *,
+    accuracy: float,
+    file_size_bytes: int,
+    precision: Precision,
+    images: int,
+    dataset: str,
+    classes: Sequence[str],
+) -> Standing | None:
+    """Place a network by its accuracy on `images` test images and the size of its ONNX file.
+
+    `dataset` is as `--dataset` takes it: a name, or a folder. None where the classes are not those
+    of CIFAR-10: the scale says nothing about other images.
+    """
+    if {name.lower() for name in classes} != CLASSES or len(classes) != len(CLASSES):
+        return None
+    notes = []
+    if dataset != "cifar10":
+        notes.append(
+            f"the images of {dataset} are taken for CIFAR-10's by their classes; MLPerf takes the "
+            "original pixels, which JPEG changes"
+        )
+    if images != TEST_IMAGES:
+        notes.append(f"accuracy on {images:,} of CIFAR-10's {TEST_IMAGES:,} test images")
+    return Standing(
+        precision=precision,
+        accuracy=accuracy,
+        file_size_bytes=file_size_bytes,
+        images=images,
+        places=tuple(
+            Place(
+                benchmark=bar.benchmark,
+                bar_accuracy=bar.accuracy,
+                bar_file_size_bytes=bar.file_size_bytes[precision],
+                accurate=accuracy >= bar.accuracy,
+                small=file_size_bytes <= bar.file_size_bytes[precision],
+            )
+            for bar in BARS
+        ),
+        notes=tuple(notes),
+    )
+
+
+def standings(run: RunDir) -> list[Standing]:
+    """The exported files of a run on the scale, fp32 first; none for other classes.
+
+    Raises RunError for a damaged export.json and ExportError for a damaged model.
+    """
+    export = run.path / "export.json"
+    if not export.exists():
+        return []
+    report = read_json(export)
+    reports: dict[Precision, tuple[Path, object]] = {"fp32": (run.onnx, report)}
+    if run.onnx_int8.exists():
+        reports["int8"] = (run.onnx_int8, report.get("int8"))
+    classes = read_metadata(run.onnx).classes
+    found = (
+        stand(
+            accuracy=_figure(part, "onnx_accuracy", export),
+            file_size_bytes=path.stat().st_size,
+            precision=precision,
+            images=int(_figure(part, "images", export)),
+            dataset=str(run.settings("train").get("dataset")),
+            classes=classes,
+        )
+        for precision, (path, part) in reports.items()
+    )
+    return [standing for standing in found if standing is not None]
+
+
+def _figure(report: object, name: str, source: Path) -> float:
+    value = report.get(name) if isinstance(report, dict) else None
+    if not isinstance(value, int | float):
+        raise RunError(f"{source} lacks {name}; make it again with `sdedge export`")
+    return value

@@ -1,0 +1,134 @@
+"""One network on many devices, in every precision that each runs: the rows of the fit table."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sdedge.deploy.fit.check import Fit, Limits, check_fit
+from sdedge.deploy.graph.read import Graph, Precision, read_graph
+from sdedge.deploy.latency.profiler import BenchResult
+from sdedge.deploy.targets.predict import Prediction
+from sdedge.deploy.targets.target import HOST, Target
+from sdedge.errors import ConfigError, TargetError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """A network in one precision; `if_quantised` when there is no such file, only fp32's."""
+
+    graph: Graph
+    file: Path
+    if_quantised: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A network in one precision on one device."""
+
+    target: Target
+    precision: Precision
+    form: Form
+    fit: Fit
+    prediction: Prediction
+    measured_ms: float | None = None  # p50 on this machine, where the target is this machine
+
+    @property
+    def within_interval(self) -> bool | None:
+        """Whether the interval of the prediction holds what was measured, if anything was."""
+        if self.measured_ms is None:
+            return None
+        return self.prediction.low_ms <= self.measured_ms <= self.prediction.high_ms
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "target": self.target.name,
+            "title": self.target.title,
+            "runtime": self.target.runtime,
+            "threads": self.target.threads,
+            "precision": self.precision,
+            "model": str(self.form.file),
+            "if_quantised": self.form.if_quantised,
+            "unknown_operators": dict(self.form.graph.unknown),
+            "measured_p50_ms": self.measured_ms,
+            "measured_within_interval": self.within_interval,
+            **self.fit.to_dict(),
+        }
+
+
+def read_forms(model: Path, quantised: Path | None = None) -> dict[Precision, Form]:
+    """The network of an ONNX file, and its int8 form: of `quantised` if there is such a file.
+
+    A model that is itself int8 has that form alone. Raises ExportError as `read_graph` does.
+    """
+    graph = read_graph(model)
+    if graph.precision == "int8":
+        return {"int8": Form(graph=graph, file=model)}
+    if quantised is not None and quantised.exists():
+        int8 = Form(graph=read_graph(quantised), file=quantised)
+    else:
+        int8 = Form(graph=graph.as_int8(), file=model, if_quantised=True)
+    return {"fp32": Form(graph=graph, file=model), "int8": int8}
+
+
+def survey(
+    forms: Mapping[Precision, Form],
+    targets: Sequence[Target],
+    limits: Limits,
+    *,
+    precision: Precision | None = None,
+    partial: bool = False,
+) -> list[Row]:
+    """A row for each target and precision that it runs, or for `precision` alone.
+
+    Raises ConfigError when `forms` lacks `precision`, and TargetError when no target runs what
+    there is, or one cannot predict it (see `check_fit`).
+    """
+    if precision is not None and precision not in forms:
+        (form,) = forms.values()
+        raise ConfigError(f"--precision {precision}: {form.file} is {form.graph.precision} already")
+    wanted = tuple(forms) if precision is None else (precision,)
+    rows = list(_rows(forms, targets, limits, wanted, partial=partial))
+    if not rows:
+        names = "; ".join(f"{t.name} runs {' and '.join(t.precisions)}" for t in targets)
+        raise TargetError(f"nothing to predict in {' or '.join(wanted)}: {names}")
+    return rows
+
+
+def beside(rows: Sequence[Row], results: Sequence[BenchResult]) -> list[Row]:
+    """The rows, those of this machine with what was measured of the same file and threads."""
+    return [replace(row, measured_ms=_measured(row, results)) for row in rows]
+
+
+def _measured(row: Row, results: Sequence[BenchResult]) -> float | None:
+    if row.target.name != HOST or row.form.if_quantised:
+        return None
+    sought = (row.form.file.name, row.form.graph.file_size_bytes, row.target.threads, 1)
+    for result in results:
+        found = (result.model, result.model_size_bytes, result.threads, result.batch_size)
+        if found == sought:
+            return result.latency_p50_ms
+    return None
+
+
+def _rows(
+    forms: Mapping[Precision, Form],
+    targets: Sequence[Target],
+    limits: Limits,
+    wanted: Sequence[Precision],
+    *,
+    partial: bool,
+) -> Iterator[Row]:
+    for target in targets:
+        for precision in (p for p in wanted if p in target.precisions):
+            form = forms[precision]
+            fit = check_fit(form.graph, target, limits, partial=partial)
+            assert fit.prediction is not None  # as there is a target
+            yield Row(
+                target=target,
+                precision=precision,
+                form=form,
+                fit=fit,
+                prediction=fit.prediction,
+            )

@@ -1,0 +1,195 @@
+"""Profile an ONNX model from Python: runs `bench.py` in a process of its own.
+
+The memory of a process that has torch loaded says nothing about the model, so nothing is measured
+here. `BENCH_SCRIPT` is the file to copy to a board; `BenchResult.from_json` reads what it prints.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from sdedge.errors import BenchError
+
+BENCH_SCRIPT = Path(__file__).with_name("bench.py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorCost:
+    """All nodes of one operator type; share is of the time of all operators, 0 to 1."""
+
+    op_type: str
+    calls_per_run: float
+    ms_per_run: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeCost:
+    """One node of the optimised graph; share is of the time of all operators, 0 to 1."""
+
+    name: str
+    op_type: str
+    ms_per_run: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorProfile:
+    """Where the time goes in the graph as ONNX Runtime optimised it, dearest first.
+
+    Taken in a session of its own; profiling makes runs slower than `latency_p50_ms`.
+    """
+
+    runs: int
+    ms_per_run: float
+    operators: tuple[OperatorCost, ...]
+    top_nodes: tuple[NodeCost, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchResult:
+    """What one profile of a model on one machine found. Latency is of a whole batch.
+
+    `settled` tells whether the median stood within 2 % before the time limit. Memory is
+    resident memory of a process that does nothing else: the baseline is Python, numpy and
+    onnxruntime, and `model_memory_bytes` is what loading and running the model added to it.
+    Where a machine does not tell its governor it is None; so is a profile not asked for.
+    """
+
+    model: str
+    model_size_bytes: int
+    load_time_ms: float
+    first_run_ms: float
+    latency_p50_ms: float
+    latency_p95_ms: float
+    latency_p99_ms: float
+    latency_mean_ms: float
+    latency_min_ms: float
+    latency_std_ms: float
+    throughput_images_per_s: float
+    runs: int
+    settled: bool
+    peak_memory_bytes: int
+    baseline_memory_bytes: int
+    model_memory_bytes: int
+    batch_size: int
+    threads: int
+    input_name: str
+    input_type: str
+    input_shape: tuple[int, ...]
+    output_name: str
+    output_shape: tuple[int, ...]
+    cpu_model: str
+    cpu_governor: str | None
+    logical_cores: int
+    physical_cores: int
+    load_average_1min: float
+    platform: str
+    python_version: str
+    numpy_version: str
+    onnxruntime_version: str
+    profile: OperatorProfile | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, as plain dicts and sequences."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """The JSON form, as text ending in a newline."""
+        return json.dumps(self.to_dict(), indent=1) + "\n"
+
+    @classmethod
+    def from_dict(cls, data: object, *, source: str = "bench result") -> "BenchResult":
+        """Read the JSON form; `source` names the file in the BenchError of a malformed one."""
+        result: BenchResult = _decode(cls, data, source)
+        return result
+
+    @classmethod
+    def from_json(cls, text: str, *, source: str = "bench result") -> "BenchResult":
+        """Read the JSON form from text; raises BenchError."""
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise BenchError(f"{source}: not valid JSON ({error}); profile again") from None
+        return cls.from_dict(data, source=source)
+
+
+def run_bench(
+    model: Path,
+    *,
+    batch: int = 1,
+    threads: int | None = None,
+    shape: Sequence[int] | None = None,
+    warmup_seconds: float | None = None,
+    min_runs: int | None = None,
+    min_seconds: float | None = None,
+    max_seconds: float | None = None,
+    profile: bool = True,
+) -> BenchResult:
+    """Profile an ONNX image classifier on the CPU of this machine.
+
+    `threads` None takes the physical cores this process may use. `shape` gives the three
+    dimensions after the batch of a model that leaves them open. The other None take the defaults
+    of `bench.py`: 0.5 s of warm-up, then 50 runs and 2 s at least, until the median is settled
+    or 15 s are over. Raises BenchError.
+    """
+    flags = {
+        "batch": batch,
+        "threads": threads,
+        "shape": shape and ",".join(map(str, shape)),
+        "warmup-seconds": warmup_seconds,
+        "min-runs": min_runs,
+        "min-seconds": min_seconds,
+        "max-seconds": max_seconds,
+    }
+    given = [f"--{name}={value}" for name, value in flags.items() if value is not None]
+    if not profile:
+        given.append("--no-profile")
+    # -P keeps the modules beside bench.py from hiding installed packages.
+    command = [sys.executable, "-P", str(BENCH_SCRIPT), *given, "--", str(model)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode != 0:
+        raise BenchError(_failure(model, done))
+    return BenchResult.from_json(done.stdout, source=f"profile of {model}")
+
+
+def _failure(model: Path, done: "subprocess.CompletedProcess[str]") -> str:
+    """Why bench.py ended without a result."""
+    if done.returncode < 0:
+        return (
+            f"profiling {model} was stopped by signal {-done.returncode}; if memory ran out, "
+            "use a smaller batch"
+        )
+    try:
+        return str(json.loads(done.stdout)["error"])
+    except json.JSONDecodeError:
+        last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return f"profiling {model} failed with exit code {done.returncode}: {last_line}"
+
+
+def _decode(kind: Any, value: object, where: str) -> Any:
+    """Turn plain JSON into `kind`: a dataclass, a tuple, an optional or a scalar."""
+    if get_origin(kind) is UnionType:
+        return None if value is None else _decode(get_args(kind)[0], value, where)
+    if get_origin(kind) is tuple and isinstance(value, list | tuple):
+        return tuple(_decode(get_args(kind)[0], item, where) for item in value)
+    if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, Mapping):
+        names = [field.name for field in fields(kind)]
+        wrong = sorted(set(names) ^ set(value))
+        if wrong:
+            raise BenchError(
+                f"{where}: fields missing or unknown: {', '.join(wrong)}; profile again"
+            )
+        hints = get_type_hints(kind)
+        decoded = {name: _decode(hints[name], value[name], f"{where}: {name}") for name in names}
+        return kind(**decoded)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise BenchError(f"{where}: unexpected value {value!r}; profile again")
+    return value

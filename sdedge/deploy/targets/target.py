@@ -1,0 +1,283 @@
+"""Device profiles: what a device has, how fast one runtime is on it, and who says so.
+
+A profile is a JSON file. Those that ship lie in `targets/`; those that were measured lie in the
+user's data folder, and one of the same name goes before a shipped one (`measured` tells them
+apart). A profile names its runtime, because the runtime alone moves the latency of one network on
+one chip by up to 23 times.
+
+Rates are effective: what the runtime reaches, not what the chip could. For each precision:
+
+    overhead_us       run: once an inference; node: for each operator; pixel: for each pixel of the
+                      result of a convolution
+    gmacs_per_s       10^9 multiply-accumulates a second, by kind of operator
+    gbytes_per_s      10^9 bytes a second that an operator reads and writes, by kind; memory: on
+                      top, what goes beyond the cache
+
+A rate may have others beside it, for slower paths: "unaligned" for channels that do not fit the
+multiple (the block, where nothing is multiplied), "narrow" for convolutions that read fewer
+channels than a block, "grouped" for pointwise convolutions in groups, "float" for what an int8
+network does in floating point. Further, for each precision:
+
+    channel_block     channels are laid out in blocks of so many
+    channel_multiple  convolutions of other numbers of channels take a slower path
+    rest_alone        only the channels beyond the last multiple take it, not all of them
+    cache_bytes       what an operator may move at the full rate
+    error             measured / predicted latency lies from low to high for a share `coverage` of
+                      networks, by `networks` that the rates had not been fitted to
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from sdedge.deploy.graph.read import Kind, Precision
+from sdedge.deploy.targets.fields import Fields
+from sdedge.errors import RunError, TargetError
+from sdedge.run import read_json, write_json
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+CONVOLUTIONS: tuple[Kind, ...] = ("dense", "pointwise", "depthwise")
+RUN, NODE, PIXEL = "run", "node", "pixel"
+MEMORY = "memory"
+UNALIGNED, NARROW, GROUPED, FLOAT = "unaligned", "narrow", "grouped", "float"
+RATES: dict[str, tuple[str, ...]] = {
+    "overhead_us": (RUN, NODE, PIXEL),
+    "gmacs_per_s": (*CONVOLUTIONS, "linear"),
+    "gbytes_per_s": (*KINDS, MEMORY),
+}
+# Where there is none, the rate of the kind is taken.
+OPTIONAL_RATES: dict[str, tuple[str, ...]] = {
+    "gmacs_per_s": (
+        *(f"{kind} {path}" for kind in CONVOLUTIONS for path in (UNALIGNED, NARROW)),
+        f"pointwise {GROUPED}",
+    ),
+    "gbytes_per_s": tuple(
+        f"{kind} {path}"
+        for kind in ("pooling", "elementwise", "movement")
+        for path in (UNALIGNED, FLOAT)
+    ),
+}
+HOST = "host"
+
+Rate = tuple[str, str]  # group and name, such as ("gmacs_per_s", "depthwise")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorBand:
+    """What measured latency / predicted latency was for networks that the rates never saw."""
+
+    low: float
+    high: float
+    coverage: float
+    networks: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """What work costs in one precision; see the top of this file."""
+
+    overhead_us: Mapping[str, float]
+    gmacs_per_s: Mapping[str, float]
+    gbytes_per_s: Mapping[str, float]
+    channel_block: int
+    channel_multiple: int
+    rest_alone: bool
+    cache_bytes: int | None  # None: all memory is equally fast
+    error: ErrorBand
+
+    def ms(self, rate: Rate, amount: float) -> float:
+        """Milliseconds that `amount` (launches, multiply-accumulates or bytes) takes."""
+        group, name = rate
+        values: Mapping[str, float] = getattr(self, group)
+        # A path of its own only where one was measured.
+        value = values[name] if name in values else values[name.split()[0]]
+        return amount * value / 1e3 if group == "overhead_us" else amount / value / 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A device with a runtime. `flash_bytes` is None where programs lie on a disk.
+
+    `code_bytes` (flash) and `runtime_ram_bytes` are what the runtime itself takes; `power_mw` is
+    of the chip while it computes.
+    """
+
+    name: str
+    title: str
+    chip: str
+    clock_mhz: int | None
+    runtime: str
+    threads: int
+    ram_bytes: int
+    flash_bytes: int | None
+    code_bytes: int
+    runtime_ram_bytes: int
+    power_mw: float | None
+    measured: bool  # on the device itself, not taken from published figures
+    rates: Mapping[Precision, Rates]
+    sources: Mapping[str, str]  # where each figure comes from; one for a group covers its members
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What it runs, its usual precision first."""
+        return tuple(self.rates)
+
+    def error(self, precision: Precision) -> ErrorBand:
+        """How far predictions in `precision` were off."""
+        return self.rates[precision].error
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, without the name, which is the file's."""
+        fields = asdict(self)
+        del fields["name"]
+        return fields
+
+
+def load_target(name_or_path: str | Path) -> Target:
+    """The profile of this name, or in this JSON file.
+
+    Raises TargetError naming file, field and value when the profile is damaged, and the names
+    there are when there is none of this name.
+    """
+    name = str(name_or_path)
+    if name.endswith(".json") or os.sep in name:
+        return read_target(Path(name))
+    found = _files()
+    if name in found:
+        return read_target(found[name])
+    if name == HOST:
+        raise TargetError(
+            "this machine has no profile yet: measure it with `sdedge targets calibrate host`"
+        )
+    raise TargetError(
+        f"no target {name!r}: neither a JSON file nor one of {', '.join(sorted(found))}"
+    )
+
+
+def shipped_target(name: str) -> Target | None:
+    """The profile that comes with sdedge under this name, if there is one."""
+    path = _shipped_files().get(name)
+    return None if path is None else read_target(path)
+
+
+def list_targets() -> list[Target]:
+    """Every profile there is, those of microcontrollers last; TargetError if one is damaged."""
+    targets = [read_target(path) for path in _files().values()]
+    return sorted(targets, key=lambda target: (target.flash_bytes is not None, target.name))
+
+
+def read_target(path: Path) -> Target:
+    """Read and check a profile; TargetError naming file, field and value."""
+    try:
+        data = read_json(path)
+    except RunError as error:
+        raise TargetError(f"{error}; give a profile as `sdedge targets calibrate` writes") from None
+    return parse_target(data, name=path.stem, source=str(path))
+
+
+def save_target(target: Target) -> Path:
+    """Write a measured profile to the user's folder, atomically; returns the file."""
+    path = user_folder() / f"{target.name}.json"
+    write_json(path, target.to_dict())
+    return path
+
+
+def check_name(name: str) -> None:
+    """TargetError for a name that could not be used again."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name) or name.endswith(".json"):
+        raise TargetError(
+            f"{name!r} cannot be a target's name: use small letters, digits and hyphens, as in "
+            "my-board"
+        )
+
+
+def user_folder() -> Path:
+    """Where measured profiles lie."""
+    root = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(root) / "sdedge" / "targets"
+
+
+def _files() -> dict[str, Path]:
+    """Profiles by name, a measured one before a shipped one."""
+    return {**_shipped_files(), **{path.stem: path for path in user_folder().glob("*.json")}}
+
+
+def _shipped_files() -> dict[str, Path]:
+    return {path.stem: path for path in (Path(__file__).parent / "profiles").glob("*.json")}
+
+
+def parse_target(data: Mapping[str, Any], *, name: str, source: str) -> Target:
+    """Check the JSON form; `source` names the file in messages."""
+    fields = Fields(data, source)
+    rates = fields.group("rates")
+    precisions = sorted((p for p in PRECISIONS if p in rates.data), key=[*rates.data].index)
+    if not precisions:
+        raise fields.wrong("rates", f"has none of {', '.join(PRECISIONS)}")
+    target = Target(
+        name=name,
+        title=fields.text("title"),
+        chip=fields.text("chip"),
+        clock_mhz=fields.whole_or_null("clock_mhz"),
+        runtime=fields.text("runtime"),
+        threads=fields.whole("threads"),
+        ram_bytes=fields.whole("ram_bytes"),
+        flash_bytes=fields.whole_or_null("flash_bytes"),
+        code_bytes=fields.whole("code_bytes"),
+        runtime_ram_bytes=fields.whole("runtime_ram_bytes"),
+        power_mw=fields.number_or_null("power_mw"),
+        measured=fields.flag("measured"),
+        rates={p: _rates(rates.group(p)) for p in precisions},
+        sources=fields.texts("sources"),
+    )
+    rates.finish()
+    fields.finish()
+    _check_sources(target, fields)
+    return target
+
+
+def _rates(fields: Fields) -> Rates:
+    groups = {
+        group: fields.numbers(group, names, OPTIONAL_RATES.get(group, ()))
+        for group, names in RATES.items()
+    }
+    band = fields.group("error")
+    error = ErrorBand(
+        low=band.number("low"),
+        high=band.number("high"),
+        coverage=band.number("coverage"),
+        networks=band.whole("networks"),
+    )
+    band.finish()
+    if not error.low <= 1 <= error.high:
+        raise band.wrong("low", f"and high are {error.low:g} and {error.high:g}; 1 lies between")
+    if not error.coverage < 1:
+        raise band.wrong("coverage", f"is {error.coverage:g}; it must be less than 1")
+    rates = Rates(
+        **groups,
+        channel_block=fields.whole("channel_block"),
+        channel_multiple=fields.whole("channel_multiple"),
+        rest_alone=fields.flag("rest_alone"),
+        cache_bytes=fields.whole_or_null("cache_bytes"),
+        error=error,
+    )
+    fields.finish()
+    return rates
+
+
+def _check_sources(target: Target, fields: Fields) -> None:
+    """Every figure has a source, its own or that of a group it is in."""
+    for path in _figures(target.to_dict()):
+        if not any(path == key or path.startswith(f"{key}.") for key in target.sources):
+            raise fields.wrong("sources", f"does not say where {path} comes from")
+
+
+def _figures(value: object, path: str = "") -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, member in value.items():
+            yield from _figures(member, f"{path}.{key}" if path else key)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield path
