@@ -28,7 +28,9 @@ def search(
             help="semantic (default), classification, masked-classification, mim, reconstruction."
         ),
     ] = None,
-    strategy: Annotated[str | None, typer.Option(help="darts (default) or darts-2nd.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="darts (default); see `sdedge strategies`; + combines.")
+    ] = None,
     channels: options.Channels = None,
     cells: options.Cells = None,
     epochs: options.Epochs = None,
@@ -174,7 +176,7 @@ def _report(out: Console, result: "SearchResult", path: Path) -> None:
     if "valid_accuracy" in last:
         out.print(
             f"  supernet accuracy on the search half {percent(last['valid_accuracy'])} (best in "
-            f"epoch {result.best_epoch}; the cell is the last epoch's)"
+            f"epoch {result.best_epoch}; the cell is of epoch {result.epoch + 1})"
         )
     if genotype.collapsed:
         out.print(

@@ -8,7 +8,7 @@ checkpoint repeats bit for bit what an uninterrupted one would have done.
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -57,6 +57,10 @@ class Phase(ABC):
     @abstractmethod
     def end_epoch(self, epoch: int) -> dict[str, Any]:
         """Evaluate, and give plain values to log."""
+
+    def ended(self, records: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether to stop before the last epoch, judged by what the epochs so far logged."""
+        return False
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
@@ -203,7 +207,7 @@ def run_phase(
         saved = time.monotonic()
 
     with stop_on_signal(reporter.stopping) as stop, explain_out_of_memory(phase.device):
-        while position.epoch < phase.epochs:
+        while _goes_on(phase, run, position):
             phase.begin_epoch(position.epoch)
             clock.start()
             for batch in phase.batches(position.epoch, position.step):
@@ -225,9 +229,13 @@ def run_phase(
             position.records += 1
             save()
             reporter.epoch_ended(record)
-            if stop.is_set() and position.epoch < phase.epochs:
+            if stop.is_set() and _goes_on(phase, run, position):
                 raise _interrupted(phase, run)
     return position.elapsed_seconds
+
+
+def _goes_on(phase: Phase, run: RunDir, position: Position) -> bool:
+    return position.epoch < phase.epochs and not phase.ended(run.read_metrics(phase.name))
 
 
 def _interrupted(phase: Phase, run: RunDir) -> InterruptedRunError:

@@ -15,7 +15,7 @@ from sdedge.search.alphas import Alphas
 from sdedge.search.budget import Budget
 from sdedge.search.strategy import Strategy
 from sdedge.search.tasks.task import Task, TaskBatch, TaskLoss
-from sdedge.space.supernet import Supernet
+from sdedge.space.supernet import ActiveOperations, MixingWeights, Supernet
 
 
 class Bilevel:
@@ -37,6 +37,9 @@ class Bilevel:
         self.budget = budget
         self.alpha_list = list(alphas.values())
         self.weight_list = [*supernet.parameters(), *task.parameters()]
+        self.levels = {
+            name: self.alpha_list[0].new_zeros(()).detach() for name in strategy.schedules
+        }
         self.gradient_clip = config.gradient_clip
         device = self.weight_list[0].device
         self.weight_optimizer = SGD(
@@ -53,13 +56,35 @@ class Bilevel:
             capturable=config.cuda_graphs,
         )
 
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Set the strategy's levels; in place, as a recorded step reads them where they are."""
+        for name, level in self.levels.items():
+            level.fill_(self.strategy.schedules[name](epoch, epochs))
+
+    def mixing(self, alphas: Alphas) -> MixingWeights:
+        """The weights that one pass of the supernet mixes operations with."""
+        if self.strategy.sample:
+            return self.strategy.sample(alphas, self.levels)
+        return self.strategy.relax(alphas)
+
     def loss(self, batch: TaskBatch) -> TaskLoss:
         """The task's loss at the present weights and alphas."""
-        return self._loss(batch, self.alphas)
+        return self.loss_with(batch, self.mixing(self.alphas))
 
-    def _loss(self, batch: TaskBatch, alphas: Alphas) -> TaskLoss:
-        weights = self.strategy.relax(alphas)
-        return self.task.loss(self.supernet(batch.inputs, weights), batch)
+    def loss_with(self, batch: TaskBatch, weights: MixingWeights) -> TaskLoss:
+        """The task's loss at the present weights of the supernet and these mixing weights."""
+        if self.strategy.sparse:
+            output = self.supernet(batch.inputs, weights, nonzero(weights), scalars=True)
+        else:
+            output = self.supernet(batch.inputs, weights)
+        return self.task.loss(output, batch)
+
+    def search_loss(self, batch: TaskBatch) -> Tensor:
+        """What alpha descends: the task's loss and the strategy's penalties."""
+        total = self.loss(batch).total
+        for penalty in self.strategy.penalties:
+            total = total + penalty(self.alphas, self.levels)
+        return total
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -91,8 +116,16 @@ class Bilevel:
         """Move the weights of supernet and task; alpha stays."""
         self.weight_optimizer.zero_grad(set_to_none=True)
         # Detached, or the mixed sums would keep their inputs for a gradient that nobody reads.
-        loss = self._loss(train, {name: alpha.detach() for name, alpha in self.alphas.items()})
+        weights = self.mixing({name: alpha.detach() for name, alpha in self.alphas.items()})
+        if self.strategy.perturb:
+            weights = self.strategy.perturb(self, weights, train)
+        loss = self.loss_with(train, weights)
         loss.total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.weight_list, self.gradient_clip)
         self.weight_optimizer.step()
         return loss._replace(total=loss.total.detach())
+
+
+def nonzero(weights: MixingWeights) -> ActiveOperations:
+    """The operations whose mixing weight is not zero."""
+    return {name: matrix.detach().ne(0).tolist() for name, matrix in weights.items()}

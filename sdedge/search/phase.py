@@ -1,7 +1,7 @@
 """The search as a phase of the epoch loop: data halves, schedule, validation, genotype."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from sdedge.search.bilevel import Bilevel
 from sdedge.search.budget import ADJUSTMENTS, Budget, Costs
 from sdedge.search.strategies import get_strategy
 from sdedge.search.tasks import build_task, check_task
+from sdedge.search.tasks.task import TaskBatch
 from sdedge.space.supernet import Supernet
 
 
@@ -141,6 +142,7 @@ class SearchPhase(Phase):
         span = config.weight_lr - config.weight_lr_min
         cosine = (1 + math.cos(math.pi * epoch / config.epochs)) / 2
         set_rate(self.bilevel.weight_optimizer, config.weight_lr_min + span * cosine)
+        self.bilevel.begin_epoch(epoch, config.epochs)
         self.bilevel.supernet.train()
         self.bilevel.task.train()
 
@@ -159,13 +161,14 @@ class SearchPhase(Phase):
         if not self._alpha_rests(epoch):
             if self.bilevel.budget and step % max(1, self.steps // ADJUSTMENTS) == 0:
                 self.bilevel.budget.adjust(self.genotype())
-            self.alpha_step(train, search)
+            self.alpha_step(train, train if self.bilevel.strategy.single_level else search)
         return self.weight_step(train).parts
 
     @torch.no_grad()
     def end_epoch(self, epoch: int) -> dict[str, Any]:
         """Validate on the search half, and describe the architecture as it stands."""
         bilevel = self.bilevel
+        seed_step(self.seed, "validate", epoch)
         bilevel.supernet.eval()
         bilevel.task.eval()
         meters = Meters()
@@ -176,7 +179,10 @@ class SearchPhase(Phase):
         weights = bilevel.strategy.relax(bilevel.alphas)
         entropy = mixing_entropy(weights)
         budget = {"budget": bilevel.budget.report(weights, genotype)} if bilevel.budget else {}
+        measure = bilevel.strategy.measure
+        measured = measure(bilevel, epoch, self._measured_batch(epoch)) if measure else {}
         return {
+            **measured,
             **{f"valid_{name}": value for name, value in meters.means().items()},
             "genotype": genotype.to_dict(),
             "skip_count": genotype.skip_count,
@@ -186,6 +192,17 @@ class SearchPhase(Phase):
             **budget,
         }
 
+    def _measured_batch(self, epoch: int) -> TaskBatch:
+        """A batch of the search half, drawn for this epoch."""
+        images, labels = next(self.search.epoch(derived_seed(self.seed, "measure", epoch), 0, 1))
+        return self.bilevel.task.prepare(self.preprocess(images), labels)
+
+    def ended(self, records: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether the strategy stops the search here."""
+        stop = self.bilevel.strategy.stop
+        resting = not records or self._alpha_rests(len(records) - 1)
+        return stop is not None and not resting and stop(records) is not None
+
     def _alpha_rests(self, epoch: int) -> bool:
         return epoch < round(self.config.alpha_rest * self.epochs)
 
@@ -194,6 +211,14 @@ class SearchPhase(Phase):
         bilevel = self.bilevel
         with torch.no_grad():
             return bilevel.strategy.derive(bilevel.strategy.relax(bilevel.alphas))
+
+    def result(self, records: Sequence[Mapping[str, Any]]) -> tuple[Genotype, int]:
+        """The genotype that the search found, and the epoch that it is of."""
+        stop = self.bilevel.strategy.stop
+        chosen = stop(records) if stop and self.ended(records) else None
+        if chosen is None:
+            return self.genotype(), len(records) - 1
+        return Genotype.from_dict(records[chosen]["genotype"]), chosen
 
     def state(self) -> dict[str, Tensor]:
         """Weights, alphas, the state of both optimizers, and the multipliers of a budget."""

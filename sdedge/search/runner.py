@@ -16,12 +16,13 @@ class SearchResult:
     """What a search found, and the record of each of its epochs."""
 
     genotype: Genotype
+    epoch: int  # that the genotype is of, the last unless the strategy stopped the search
     seconds: float
     records: list[dict[str, Any]]
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch of the best validation accuracy; the genotype is the last epoch's."""
+        """The epoch of the best validation accuracy."""
         scored = [record for record in self.records if "valid_accuracy" in record]
         if not scored:
             return None
@@ -46,6 +47,7 @@ def run_search(
     )
     if kernels := dispatch.chosen():  # none when a finished search was resumed
         run.record_phase("search", config.to_dict(), {**environment, "kernels": kernels})
-    genotype = phase.genotype()
+    records = run.read_metrics("search")
+    genotype, epoch = phase.result(records)
     write_atomic(run.genotype, genotype.to_json().encode())
-    return SearchResult(genotype, seconds, run.read_metrics("search"))
+    return SearchResult(genotype, epoch, seconds, records)

@@ -1,14 +1,14 @@
 """A strategy: what one paper changes in the bilevel search, as a few plain callables.
 
-The loop knows no strategy by name. A new method is a file in `strategies/` that fills this in,
-and a line in the registry there.
+The loop knows no strategy by name. A new method is a file in `strategies/` that replaces some of
+what DARTS does, and a line in the registry there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,17 +21,34 @@ if TYPE_CHECKING:
     from sdedge.search.bilevel import Bilevel
     from sdedge.search.tasks.task import TaskBatch
 
+# Scalars that change from epoch to epoch, by name: a temperature, the weight of a penalty.
+Levels = Mapping[str, Tensor]
+# What an epoch logged.
+Record = Mapping[str, Any]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """One search method."""
+    """One search method, or several combined."""
 
     name: str
     summary: str
     paper: str  # link
 
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of a search where the paper departs from those of DARTS."""
+
+    excludes: Mapping[str, str] = field(default_factory=dict)
+    """Strategies that it does not combine with, and why."""
+
+    schedules: Mapping[str, Callable[[int, int], float]] = field(default_factory=dict)
+    """Scalars by name, from an epoch and the number of epochs."""
+
     second_order: bool = False
     """Whether alpha's gradient takes second derivatives of the task's loss."""
+
+    single_level: bool = False
+    """Whether alpha learns from the batch that trains the weights."""
 
     initial_alphas: Callable[[torch.device], dict[str, Tensor]]
     """The architecture parameters at the start."""
@@ -39,8 +56,26 @@ class Strategy:
     relax: Callable[[Alphas], MixingWeights]
     """From architecture parameters to the weights that mix operations."""
 
+    sample: Callable[[Alphas, Levels], MixingWeights] | None = None
+    """Mixing weights to train with instead, drawn anew for every pass."""
+
+    sparse: bool = False
+    """Whether a sample has one operation an edge, and the supernet computes no other."""
+
+    perturb: Callable[[Bilevel, MixingWeights, TaskBatch], MixingWeights] | None = None
+    """Mixing weights that the step of the supernet's weights takes instead."""
+
+    penalties: tuple[Callable[[Alphas, Levels], Tensor], ...] = ()
+    """Terms that alpha descends beside the search loss."""
+
     alpha_gradient: Callable[[Bilevel, TaskBatch, TaskBatch], Sequence[Tensor]]
     """Gradient of the search loss for each alpha, from a batch of either half of the data."""
 
     derive: Callable[[MixingWeights], Genotype]
     """From mixing weights to the genotype."""
+
+    measure: Callable[[Bilevel, int, TaskBatch], Mapping[str, float]] | None = None
+    """What to log of a batch of the search half at the end of an epoch."""
+
+    stop: Callable[[Sequence[Record]], int | None] | None = None
+    """After an epoch, from the records of all: None, or whose genotype the search ends with."""

@@ -52,6 +52,8 @@ def fused_cell(
     active: "Active | None",
     running: RunningStatistics,
     impl: Impl,
+    *,
+    scalars: bool = False,
 ) -> Tensor:
     """`sdedge.space.supernet.SearchCell.forward` for inputs that are rectified already."""
     states = list(cell.preprocess.of_rectified(r0, r1))
@@ -62,7 +64,15 @@ def fused_cell(
             for term in _source(cell, states[source], list(edges), active, running, impl):
                 terms[edges[term.edge]].append(term)
         node_terms = sorted(terms.pop(node, []), key=lambda term: term[:2])
-        states.append(_node(node_terms, weights, running.training, impl))
+        if node_terms:
+            states.append(_node(node_terms, weights, running.training, impl))
+        elif scalars:
+            states.append(nothing(states[0], cell.strides[0]))
+        else:
+            raise no_operation()
+        if scalars:
+            edges_of_node = slice(_edge(node, 0), _edge(node + 1, 0))
+            states[-1] = states[-1] + zero_weights(weights[edges_of_node])
     return torch.cat(states[-NODES:], dim=1)
 
 
@@ -88,10 +98,23 @@ def _unpack(packed: Tensor | Callable[[], _Outputs]) -> Tensor:
     return packed if isinstance(packed, Tensor) else packed()[0][0]
 
 
+def nothing(source: Tensor, stride: int) -> Tensor:
+    """A node without operations, in a cell whose inputs (N, C, H, W) are read at `stride`."""
+    return torch.zeros_like(source[:, :, ::stride, ::stride])
+
+
+def zero_weights(weights: Tensor) -> Tensor:
+    """The sum of those weights that are zero: zero as well, with a gradient of one for each."""
+    return weights.masked_fill(weights.detach() != 0, 0.0).sum()
+
+
+def no_operation() -> KernelError:
+    """A node that nothing flows into."""
+    return KernelError("a node has no active operation; keep at least one on its edges")
+
+
 def pick(weights: Tensor, places: Sequence[tuple[int, int]]) -> Tensor:
     """The mixing weights at (edge, operation), edges and then operations ascending: (K,)."""
-    if not places:
-        raise KernelError("a node has no active operation; keep at least one on its edges")
     edges = slice(places[0][0], places[-1][0] + 1)
     everything = weights[edges, 1:].reshape(-1)
     if len(places) == len(everything):

@@ -15,7 +15,7 @@ from sdedge.genotype import DARTS_OPERATIONS
 from sdedge.kernels import Impl, mixed_sum
 from sdedge.kernels.dispatch import choose
 from sdedge.space.darts import EDGES, NODES, CellInputs, CellSpec, CifarStem, cell_specs
-from sdedge.space.fused import fused_cell, pick
+from sdedge.space.fused import fused_cell, no_operation, nothing, pick, zero_weights
 from sdedge.space.operations import build_operation
 from sdedge.space.statistics import RunningStatistics
 
@@ -62,7 +62,13 @@ class SearchCell(nn.Module):
         self.edges = nn.ModuleList(MixedEdge(spec.channels, stride) for stride in self.strides)
 
     def forward(
-        self, s0: Tensor, s1: Tensor, weights: Tensor, active: Active | None = None
+        self,
+        s0: Tensor,
+        s1: Tensor,
+        weights: Tensor,
+        active: Active | None = None,
+        *,
+        scalars: bool = False,
     ) -> Tensor:
         """s0, s1: outputs of the two cells before; weights: (14, 8) -> (N, 4 * channels, H, W)."""
         states = list(self.preprocess(s0, s1))
@@ -74,8 +80,13 @@ class SearchCell(nn.Module):
                 row = None if active is None else active[e]
                 outputs += self.edges[e](state, row)
                 picked += [(e, k) for k in range(1, WEIGHT_SHAPE[1]) if row is None or row[k]]
-            mixing = pick(weights, picked)
-            states.append(mixed_sum(outputs, mixing, impl="reference"))
+            if outputs:
+                node = mixed_sum(outputs, pick(weights, picked), impl="reference")
+            elif scalars:
+                node = nothing(states[0], self.strides[0])
+            else:
+                raise no_operation()
+            states.append(node + zero_weights(weights[first:last]) if scalars else node)
             first = last
         return torch.cat(states[-NODES:], dim=1)
 
@@ -106,7 +117,12 @@ class Supernet(nn.Module):
         self.classifier = nn.Linear(self.feature_channels, classes)
 
     def forward(
-        self, x: Tensor, weights: MixingWeights, active: ActiveOperations | None = None
+        self,
+        x: Tensor,
+        weights: MixingWeights,
+        active: ActiveOperations | None = None,
+        *,
+        scalars: bool = False,
     ) -> SupernetOutput:
         """Score normalised images.
 
@@ -115,6 +131,8 @@ class Supernet(nn.Module):
             weights: one (14, 8) matrix a cell type.
             active: which operations to compute, for each cell type 14 x 8; None: all. The others
                 count as zero, and their weights get no gradient. Each node needs at least one.
+            scalars: add every weight that is zero to its node all the same, so that it gets the
+                gradient of a scalar (GDAS); a node may then have no active operation.
         """
         route = choose("supernet", self.impl, x.device, x.dtype, cpu=True)
         s0, s1 = self.stem(x)
@@ -124,13 +142,14 @@ class Supernet(nn.Module):
         ]
         if route == "reference":
             for cell, mixing, chosen in steps:
-                s0, s1 = s1, cell(s0, s1, mixing, chosen)
+                s0, s1 = s1, cell(s0, s1, mixing, chosen, scalars=scalars)
         else:
             running = RunningStatistics(training=self.training)
             r0: Tensor | None = None  # both outputs of the stem are one tensor
             for cell, mixing, chosen in steps:
                 r1 = F.relu(s1)
-                s1 = fused_cell(cell, r1 if r0 is None else r0, r1, mixing, chosen, running, route)
+                inputs = (r1 if r0 is None else r0, r1)
+                s1 = fused_cell(cell, *inputs, mixing, chosen, running, route, scalars=scalars)
                 r0 = r1
             running.update()
         return SupernetOutput(self.classifier(s1.mean(dim=(2, 3))), s1)

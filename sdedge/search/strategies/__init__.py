@@ -1,16 +1,105 @@
-"""Search methods by name, each in the file of its paper."""
+"""Search methods by name, each in the file of its paper, alone or combined: `pc-darts+beta`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
 
 from sdedge.errors import ConfigError
+from sdedge.search.strategies.beta_darts import BETA_DARTS
 from sdedge.search.strategies.darts import DARTS, DARTS_SECOND_ORDER
+from sdedge.search.strategies.darts_plus import DARTS_PLUS
+from sdedge.search.strategies.fair_darts import FAIR_DARTS
+from sdedge.search.strategies.gdas import GDAS
+from sdedge.search.strategies.sdarts import SDARTS_ADV, SDARTS_RS
+from sdedge.search.strategies.snas import SNAS
 from sdedge.search.strategy import Strategy
 
 STRATEGIES: dict[str, Strategy] = {
-    strategy.name: strategy for strategy in (DARTS, DARTS_SECOND_ORDER)
+    strategy.name: strategy
+    for strategy in (
+        DARTS,
+        DARTS_SECOND_ORDER,
+        BETA_DARTS,
+        FAIR_DARTS,
+        SDARTS_RS,
+        SDARTS_ADV,
+        DARTS_PLUS,
+        GDAS,
+        SNAS,
+    )
+}
+
+_LABELS = ("name", "summary", "paper", "excludes")
+# What a combination may have from one of its parts alone.
+_DECISIONS = {
+    "initial_alphas": "where alpha starts",
+    "relax": "how alpha becomes mixing weights",
+    "sample": "what is drawn for a pass",
+    "perturb": "what the weight step mixes with",
+    "alpha_gradient": "alpha's gradient",
+    "derive": "how the genotype is derived",
+    "measure": "what an epoch measures",
+    "stop": "when to stop",
 }
 
 
 def get_strategy(name: str) -> Strategy:
-    """The strategy called `name`; ConfigError lists what there is."""
-    if name not in STRATEGIES:
-        raise ConfigError(f"unknown strategy {name!r}; there is: {', '.join(STRATEGIES)}")
-    return STRATEGIES[name]
+    """The strategy called `name`, or the combination of those that `+` joins.
+
+    Raises ConfigError for a name that is unknown, with what there is, or given twice, and for
+    parts that do not combine, with the reason.
+    """
+    names = name.split("+")
+    for part in names:
+        if part not in STRATEGIES:
+            raise ConfigError(f"unknown strategy {part!r}; there is: {', '.join(STRATEGIES)}")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"strategy {name!r} names a part twice")
+    parts = [STRATEGIES[part] for part in names]
+    return parts[0] if len(parts) == 1 else combine(parts)
+
+
+def combine(parts: Sequence[Strategy]) -> Strategy:
+    """One strategy of several, each of which may change other things than the others.
+
+    Penalties add up. Raises ConfigError, with the reason, for parts that do not combine.
+    """
+    for part in parts:
+        for other in parts:
+            if other.name in part.excludes:
+                reason = part.excludes[other.name]
+                raise ConfigError(f"{part.name} does not combine with {other.name}: {reason}")
+    changes: dict[str, Any] = {
+        "name": "+".join(part.name for part in parts),
+        "summary": "; ".join(part.summary for part in parts),
+        "paper": " ".join(dict.fromkeys(part.paper for part in parts)),
+    }
+    for field in fields(Strategy):
+        if field.name not in _LABELS:
+            changes[field.name] = _merged(field.name, parts)
+    return replace(DARTS, **changes)
+
+
+def _merged(field: str, parts: Sequence[Strategy]) -> Any:
+    usual = getattr(DARTS, field)
+    given = {part.name: value for part in parts if (value := getattr(part, field)) != usual}
+    if not given:
+        return usual
+    values = list(given.values())
+    if field in _DECISIONS and len(values) > 1:
+        raise ConfigError(f"{' and '.join(given)} do not combine: each decides {_DECISIONS[field]}")
+    if isinstance(usual, tuple):
+        return tuple(item for value in values for item in value)
+    if isinstance(usual, Mapping):
+        return _joined(field, given)
+    return values[0]
+
+
+def _joined(field: str, given: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    joined: dict[str, Any] = {}
+    for values in given.values():
+        for key, value in values.items():
+            if joined.setdefault(key, value) != value:
+                names = " and ".join(given)
+                raise ConfigError(f"{names} do not combine: their {field} differ in {key}")
+    return joined

@@ -30,7 +30,7 @@ def softmax_relaxation(alphas: Alphas) -> MixingWeights:
 def first_order_gradient(bilevel: Bilevel, train: TaskBatch, search: TaskBatch) -> Sequence[Tensor]:
     """dL_search/dalpha at the present weights; no weight gradient is computed."""
     with bilevel.frozen():
-        return torch.autograd.grad(bilevel.loss(search).total, bilevel.alpha_list)
+        return torch.autograd.grad(bilevel.search_loss(search), bilevel.alpha_list)
 
 
 def second_order_gradient(
@@ -57,7 +57,7 @@ def second_order_gradient(
 
     with _moved(parameters, ahead):
         both = torch.autograd.grad(
-            bilevel.loss(search).total,
+            bilevel.search_loss(search),
             [*bilevel.alpha_list, *parameters],
             allow_unused=True,
             materialize_grads=True,

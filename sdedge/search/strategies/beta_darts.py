@@ -1,0 +1,31 @@
+"""beta-DARTS: beta-decay regularisation (Ye et al., 2022), https://arxiv.org/abs/2203.01665
+
+Alpha also descends the mean over edges of logsumexp(alpha), whose gradient is the softmax: it pulls
+all mixing weights together, more and more as the search goes on (eq. 13 and section 3.4).
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from sdedge.search.alphas import Alphas
+from sdedge.search.strategies.darts import DARTS
+from sdedge.search.strategy import Levels
+
+_GREATEST = 50.0  # weight of the penalty at the end
+
+
+def beta_decay(alphas: Alphas, levels: Levels) -> Tensor:
+    """The penalty, averaged over the edges of all cell types."""
+    return levels["beta_decay"] * torch.cat(list(alphas.values())).logsumexp(dim=1).mean()
+
+
+BETA_DARTS = replace(
+    DARTS,
+    name="beta",
+    summary="a penalty that grows holds the mixing weights of an edge together",
+    paper="https://arxiv.org/abs/2203.01665",
+    schedules={"beta_decay": lambda epoch, epochs: _GREATEST * epoch / epochs},
+    penalties=(beta_decay,),
+)

@@ -1,0 +1,42 @@
+"""GDAS: one sampled operation an edge (Dong and Yang, 2019), https://arxiv.org/abs/1910.04465
+
+Every pass draws one operation an edge by the Gumbel-max trick, shared by all cells of a type, and
+computes no other (eq. 3 and 4); the gradient is that of the Gumbel softmax.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from sdedge.search.alphas import Alphas
+from sdedge.search.strategies.darts import DARTS
+from sdedge.search.strategy import Levels
+
+
+def one_hot_sample(alphas: Alphas, levels: Levels) -> dict[str, Tensor]:
+    """1 for the operation drawn on each edge, 0 elsewhere; differentiable in every alpha."""
+    return {name: _one_hot(alpha, levels["temperature"]) for name, alpha in alphas.items()}
+
+
+def gumbel(alpha: Tensor) -> Tensor:
+    """Standard Gumbel noise of the shape of alpha."""
+    return -torch.empty_like(alpha).exponential_().log()
+
+
+def _one_hot(alpha: Tensor, temperature: Tensor) -> Tensor:
+    soft = ((alpha.log_softmax(dim=1) + gumbel(alpha)) / temperature).softmax(dim=1)
+    hard = torch.zeros_like(soft).scatter_(1, soft.argmax(dim=1, keepdim=True), 1.0)
+    return torch.where(hard > 0, 1 + (soft - soft.detach()), soft - soft.detach())
+
+
+GDAS = replace(
+    DARTS,
+    name="gdas",
+    summary="every pass samples one operation an edge, and computes no other",
+    paper="https://arxiv.org/abs/1910.04465",
+    settings={"epochs": 250},
+    schedules={"temperature": lambda epoch, epochs: 10 - 9.9 * epoch / max(1, epochs - 1)},
+    sample=one_hot_sample,
+    sparse=True,
+)

@@ -1,0 +1,101 @@
+"""SDARTS: perturbed alphas smooth the landscape (Chen and Hsieh, 2020), https://arxiv.org/abs/2002.05283
+
+The step of the supernet's weights takes mixing weights moved within a box around the present ones,
+at random (RS, eq. 5) or where the training loss is greatest (ADV, eq. 6). Alpha's own step is that
+of DARTS.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from sdedge.search.bilevel import Bilevel
+from sdedge.search.strategies.darts import DARTS
+from sdedge.search.strategy import Strategy
+from sdedge.search.tasks.task import TaskBatch
+from sdedge.space.supernet import MixingWeights
+
+_STEPS = 7  # of the ascent
+
+
+def radius(epoch: int, epochs: int) -> float:
+    """Half the side of the box: 0.03 at first, growing to 0.3."""
+    return 0.03 + 0.27 * epoch / epochs
+
+
+def random_perturbation(
+    bilevel: Bilevel, weights: MixingWeights, train: TaskBatch
+) -> dict[str, Tensor]:
+    """Uniform noise within the box."""
+    size = bilevel.levels["radius"]
+    return {name: _probabilities(w + size * _uniform(w)) for name, w in weights.items()}
+
+
+def adversarial_perturbation(
+    bilevel: Bilevel, weights: MixingWeights, train: TaskBatch
+) -> dict[str, Tensor]:
+    """Seven sign steps up the training loss from a random start; kept only if the loss rose.
+
+    The supernet evaluates meanwhile, so that its running statistics stay as they are.
+    """
+    size, supernet = bilevel.levels["radius"], bilevel.supernet
+    training = supernet.training
+    supernet.eval()
+    with bilevel.frozen():
+        start = bilevel.loss_with(train, weights).total.detach()
+        moved = {name: _probabilities(w + size * _uniform(w)) for name, w in weights.items()}
+        for _ in range(_STEPS):
+            moved = _ascended(bilevel, weights, moved, train, size)
+        reached = bilevel.loss_with(train, moved).total.detach()
+    supernet.train(training)
+    rose = reached > start
+    return {name: torch.where(rose, moved[name], w) for name, w in weights.items()}
+
+
+def _ascended(
+    bilevel: Bilevel,
+    weights: MixingWeights,
+    moved: Mapping[str, Tensor],
+    train: TaskBatch,
+    size: Tensor,
+) -> dict[str, Tensor]:
+    leaves = {name: w.detach().requires_grad_() for name, w in moved.items()}
+    loss = bilevel.loss_with(train, leaves).total
+    slopes = torch.autograd.grad(loss, list(leaves.values()))
+    ascended = {}
+    for (name, leaf), slope in zip(leaves.items(), slopes, strict=True):
+        away = leaf.detach() + 2 * size / _STEPS * slope.sign() - weights[name]
+        ascended[name] = _probabilities(weights[name] + away.clamp(-size, size))
+    return ascended
+
+
+def _uniform(like: Tensor) -> Tensor:
+    return 2 * torch.rand_like(like) - 1
+
+
+def _probabilities(weights: Tensor) -> Tensor:
+    """Within [0, 1], and with a sum of 1 for each edge."""
+    clipped = weights.clamp(0, 1)
+    return clipped / clipped.sum(dim=1, keepdim=True)
+
+
+def _sdarts(name: str, summary: str) -> Strategy:
+    return replace(
+        DARTS,
+        name=name,
+        summary=summary,
+        paper="https://arxiv.org/abs/2002.05283",
+        schedules={"radius": radius},
+    )
+
+
+SDARTS_RS = replace(
+    _sdarts("sdarts-rs", "weights train under mixing weights perturbed at random"),
+    perturb=random_perturbation,
+)
+SDARTS_ADV = replace(
+    _sdarts("sdarts-adv", "weights train under the mixing weights that hurt most nearby"),
+    perturb=adversarial_perturbation,
+)

@@ -1,0 +1,47 @@
+"""SNAS: stochastic neural architecture search (Xie et al., 2019), https://arxiv.org/abs/1812.09926
+
+Every pass mixes operations by a relaxed sample, the Gumbel softmax, whose temperature falls (eq. 3
+and 4); alpha and the weights learn from the same batch, at one level (section 2.3).
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from sdedge.search.alphas import Alphas
+from sdedge.search.strategies.darts import DARTS
+from sdedge.search.strategies.gdas import gumbel
+from sdedge.search.strategy import Levels
+from sdedge.space.supernet import CELL_TYPES, WEIGHT_SHAPE
+
+_COLDEST = 0.03
+
+
+def around_one(device: torch.device) -> dict[str, Tensor]:
+    """N(1, 0.01^2), the authors' start, in logarithms of probabilities up to a constant."""
+    return {
+        name: (1 + 0.01 * torch.randn(WEIGHT_SHAPE)).to(device).requires_grad_()
+        for name in CELL_TYPES
+    }
+
+
+def relaxed_sample(alphas: Alphas, levels: Levels) -> dict[str, Tensor]:
+    """Softmax of alpha and Gumbel noise at the present temperature."""
+    return {
+        name: ((alpha.log_softmax(dim=1) + gumbel(alpha)) / levels["temperature"]).softmax(dim=1)
+        for name, alpha in alphas.items()
+    }
+
+
+SNAS = replace(
+    DARTS,
+    name="snas",
+    summary="every pass mixes by a relaxed sample; alpha learns from the training batch",
+    paper="https://arxiv.org/abs/1812.09926",
+    settings={"epochs": 150},
+    schedules={"temperature": lambda epoch, epochs: 1 - (1 - _COLDEST) * epoch / epochs},
+    single_level=True,
+    initial_alphas=around_one,
+    sample=relaxed_sample,
+)
