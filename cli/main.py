@@ -5,7 +5,7 @@ import os
 import typer
 
 from sdedge import __version__
-from sdedge.cli import genotype, targets
+from sdedge.cli import genotype, nasbench, targets
 from sdedge.cli.bench import bench
 from sdedge.cli.bundle import bundle
 from sdedge.cli.datasets import datasets
@@ -26,6 +26,7 @@ app = typer.Typer(
 for command in (search, train, export, bench, memory, bundle, demo, datasets, doctor):
     app.command()(command)
 app.add_typer(genotype.app, name="genotype")
+app.add_typer(nasbench.app, name="nasbench")
 app.add_typer(targets.app, name="targets")
 
 

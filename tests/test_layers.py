@@ -39,6 +39,7 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
             "sdedge.config",
             "sdedge.run",
             "sdedge.genotype",
+            "sdedge.nasbench201",
             "sdedge.errors",
             "sdedge.__init__",
         )
@@ -83,7 +84,15 @@ def test_imports_point_down(module: str, file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["sdedge.config", "sdedge.run", "sdedge.genotype", "sdedge.cli.main"]
+    "module",
+    [
+        "sdedge.config",
+        "sdedge.run",
+        "sdedge.genotype",
+        "sdedge.nasbench201",
+        "sdedge.search.benchmark_table",
+        "sdedge.cli.main",
+    ],
 )
 def test_no_torch_is_loaded(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"

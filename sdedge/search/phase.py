@@ -86,6 +86,8 @@ class SearchPhase(Phase):
             cells=config.cells,
             classes=len(dataset.classes),
             impl=config.impl,
+            operations=strategy.operations,
+            partial=strategy.partial,
         )
         task = build_task(
             config,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sdedge.genotype import Genotype
+from sdedge.genotype import DARTS_OPERATIONS, Genotype
 from sdedge.search.alphas import Alphas
 from sdedge.space.supernet import MixingWeights
 
@@ -49,6 +49,12 @@ class Strategy:
 
     single_level: bool = False
     """Whether alpha learns from the batch that trains the weights."""
+
+    operations: tuple[str, ...] = DARTS_OPERATIONS
+    """What an edge of the supernet has; those after DARTS's are never derived."""
+
+    partial: int = 1
+    """Operations read one in so many channels."""
 
     initial_alphas: Callable[[torch.device], dict[str, Tensor]]
     """The architecture parameters at the start."""

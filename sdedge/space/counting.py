@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sdedge.genotype import Genotype
@@ -36,9 +36,10 @@ def count_genotype(
     return count_network(network, image_size)
 
 
-def count_network(network: Network, image_size: int) -> Counts:
+def count_network(network: nn.Module, image_size: int) -> Counts:
     """Count a network for square images of `image_size` pixels; it is left as it was."""
-    image = torch.empty(1, 3, image_size, image_size, device=network.classifier.weight.device)
+    device = next(network.parameters()).device
+    image = torch.empty(1, 3, image_size, image_size, device=device)
     training = network.training
     counter = _Counter()
     try:

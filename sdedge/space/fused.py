@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from sdedge.errors import KernelError
-from sdedge.genotype import DARTS_OPERATIONS
 from sdedge.kernels import Impl, mixed_sum, pools, separable
 from sdedge.kernels.batch_norm import batch_statistics
+from sdedge.space.bypass import operated, with_bypass
 from sdedge.space.darts import NODES
 from sdedge.space.operations import FactorizedReduce, reduction_halves
 from sdedge.space.statistics import RunningStatistics
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _SEPARABLE = ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
 _POOLS = ("max_pool_3x3", "avg_pool_3x3")
+_SKIPS = ("skip_connect", "auxiliary_skip")
 # Its raw outputs are an eighth of what a pass would save; its one convolution is quick to repeat.
 _COMPUTED_ANEW = "dil_conv_3x3"
 
@@ -61,18 +62,22 @@ def fused_cell(
     for node in range(NODES):
         for source in range(len(states) - 1 if node else 0, len(states)):
             edges = {_edge(target, source): target for target in range(max(0, source - 1), NODES)}
-            for term in _source(cell, states[source], list(edges), active, running, impl):
+            read = operated(states[source], cell.partial)
+            for term in _source(cell, read, list(edges), active, running, impl):
                 terms[edges[term.edge]].append(term)
         node_terms = sorted(terms.pop(node, []), key=lambda term: term[:2])
+        rows = slice(_edge(node, 0), _edge(node + 1, 0))
         if node_terms:
-            states.append(_node(node_terms, weights, running.training, impl))
+            output = _node(node_terms, weights, running.training, impl)
         elif scalars:
-            states.append(nothing(states[0], cell.strides[0]))
+            output = nothing(operated(states[0], cell.partial), cell.strides[0])
         else:
             raise no_operation()
         if scalars:
-            edges_of_node = slice(_edge(node, 0), _edge(node + 1, 0))
-            states[-1] = states[-1] + zero_weights(weights[edges_of_node])
+            output = output + zero_weights(weights[rows])
+        if cell.partial > 1:
+            output = with_bypass(output, states, cell.strides[rows], weights[rows])
+        states.append(output)
     return torch.cat(states[-NODES:], dim=1)
 
 
@@ -133,7 +138,7 @@ def _source(
     """All terms of the edges that leave a source of values x: (N, C, H, W)."""
     chosen: dict[str, list[int]] = {
         name: [e for e in edges if active is None or active[e][k]]
-        for k, name in enumerate(DARTS_OPERATIONS)
+        for k, name in enumerate(cell.operations)
     }
     stride = cell.strides[edges[0]]
     for name in _SEPARABLE:
@@ -145,9 +150,10 @@ def _source(
             norms = [_stages(cell, e, name)[1] for e in chosen[name]]
             known = running.of(norms, [found[i]] * len(norms) if found else [], pooled[i])
             for e, statistics in zip(chosen[name], known, strict=True):
-                yield Term(e, DARTS_OPERATIONS.index(name), pooled[i], statistics)
-    if chosen["skip_connect"]:
-        yield from _skip(cell, x, chosen["skip_connect"], stride, running)
+                yield Term(e, cell.operations.index(name), pooled[i], statistics)
+    for name in _SKIPS:
+        if chosen.get(name):
+            yield from _skip(cell, name, x, chosen[name], stride, running)
 
 
 def _stages(cell: "SearchCell", edge: int, name: str) -> list[nn.Module]:
@@ -156,7 +162,7 @@ def _stages(cell: "SearchCell", edge: int, name: str) -> list[nn.Module]:
 
 
 def _operation(cell: "SearchCell", edge: int, name: str) -> nn.Module:
-    return cell.edges[edge].get_submodule(str(DARTS_OPERATIONS.index(name) - 1))
+    return cell.edges[edge].get_submodule(str(cell.operations.index(name) - 1))
 
 
 def _separable(
@@ -193,20 +199,25 @@ def _separable(
     for i, e in enumerate(edges):
         branch = partial(again, [x.detach()], [depthwise[i]], [pointwise[i]])
         anew = branch if name == _COMPUTED_ANEW else None
-        yield Term(e, DARTS_OPERATIONS.index(name), outputs[i], statistics[i], anew)
+        yield Term(e, cell.operations.index(name), outputs[i], statistics[i], anew)
 
 
 def _skip(
-    cell: "SearchCell", x: Tensor, edges: Sequence[int], stride: int, running: RunningStatistics
+    cell: "SearchCell",
+    name: str,
+    x: Tensor,
+    edges: Sequence[int],
+    stride: int,
+    running: RunningStatistics,
 ) -> Iterator[Term]:
-    number = DARTS_OPERATIONS.index("skip_connect")
+    number = cell.operations.index(name)
     if stride == 1:
         for e in edges:
             yield Term(e, number, x, None)
         return
     even, odd = reduction_halves(x)
     for e in edges:
-        reduction = _operation(cell, e, "skip_connect")
+        reduction = _operation(cell, e, name)
         if not isinstance(reduction, FactorizedReduce):
             raise TypeError(f"edge {e} skips by {type(reduction).__name__} at stride 2")
         values = reduction.convolve(even, odd)

@@ -126,6 +126,7 @@ _BUILDERS: dict[str, Callable[[int, int, bool], nn.Module]] = {
     "max_pool_3x3": lambda c, stride, search: max_pool(c, stride, search=search),
     "avg_pool_3x3": lambda c, stride, search: avg_pool(c, stride, search=search),
     "skip_connect": lambda c, stride, search: skip_connect(c, stride, search=search),
+    "auxiliary_skip": lambda c, stride, search: skip_connect(c, stride, search=search),
     "sep_conv_3x3": lambda c, stride, search: separable_conv(c, 3, stride, affine=not search),
     "sep_conv_5x5": lambda c, stride, search: separable_conv(c, 5, stride, affine=not search),
     "sep_conv_7x7": lambda c, stride, search: separable_conv(c, 7, stride, affine=not search),

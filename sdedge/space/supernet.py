@@ -11,9 +11,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from sdedge.errors import ConfigError
 from sdedge.genotype import DARTS_OPERATIONS
 from sdedge.kernels import Impl, mixed_sum
 from sdedge.kernels.dispatch import choose
+from sdedge.space.bypass import operated, with_bypass
 from sdedge.space.darts import EDGES, NODES, CellInputs, CellSpec, CifarStem, cell_specs
 from sdedge.space.fused import fused_cell, no_operation, nothing, pick, zero_weights
 from sdedge.space.operations import build_operation
@@ -38,9 +40,9 @@ class SupernetOutput(NamedTuple):
 class MixedEdge(nn.ModuleList):
     """All operations of one edge but `none`: its output is zero, as is its weight's gradient."""
 
-    def __init__(self, channels: int, stride: int) -> None:
+    def __init__(self, channels: int, stride: int, operations: Sequence[str]) -> None:
         super().__init__(
-            build_operation(name, channels, stride, search=True) for name in DARTS_OPERATIONS[1:]
+            build_operation(name, channels, stride, search=True) for name in operations[1:]
         )
 
     def forward(self, x: Tensor, active: Sequence[bool] | None = None) -> list[Tensor]:
@@ -49,17 +51,27 @@ class MixedEdge(nn.ModuleList):
 
 
 class SearchCell(nn.Module):
-    """Four nodes, fourteen edges, eight operations on each (DARTS, section 2.1 and eq. 2)."""
+    """Four nodes, fourteen edges, eight operations on each (DARTS, section 2.1 and eq. 2).
 
-    def __init__(self, spec: CellSpec) -> None:
+    Operations read one in `partial` channels; the others go past them, with the sum of an edge's
+    mixing weights, and the two parts are shuffled (PC-DARTS, section 3.2).
+    """
+
+    def __init__(
+        self, spec: CellSpec, operations: Sequence[str] = DARTS_OPERATIONS, partial: int = 1
+    ) -> None:
         super().__init__()
+        self.operations = tuple(operations)
+        self.partial = partial
         self.preprocess = CellInputs(spec, affine=False)
         self.strides = [
             2 if spec.reduction and source < 2 else 1
             for node in range(NODES)
             for source in range(2 + node)
         ]
-        self.edges = nn.ModuleList(MixedEdge(spec.channels, stride) for stride in self.strides)
+        self.edges = nn.ModuleList(
+            MixedEdge(spec.channels // partial, stride, operations) for stride in self.strides
+        )
 
     def forward(
         self,
@@ -78,15 +90,19 @@ class SearchCell(nn.Module):
             outputs, picked = [], []
             for state, e in zip(states, range(first, last), strict=True):
                 row = None if active is None else active[e]
-                outputs += self.edges[e](state, row)
-                picked += [(e, k) for k in range(1, WEIGHT_SHAPE[1]) if row is None or row[k]]
+                outputs += self.edges[e](operated(state, self.partial), row)
+                picked += [(e, k) for k in range(1, weights.shape[1]) if row is None or row[k]]
             if outputs:
                 node = mixed_sum(outputs, pick(weights, picked), impl="reference")
             elif scalars:
-                node = nothing(states[0], self.strides[0])
+                node = nothing(operated(states[0], self.partial), self.strides[0])
             else:
                 raise no_operation()
-            states.append(node + zero_weights(weights[first:last]) if scalars else node)
+            if scalars:
+                node = node + zero_weights(weights[first:last])
+            if self.partial > 1:
+                node = with_bypass(node, states, self.strides[first:last], weights[first:last])
+            states.append(node)
             first = last
         return torch.cat(states[-NODES:], dim=1)
 
@@ -98,9 +114,18 @@ class Supernet(nn.Module):
     """
 
     def __init__(
-        self, *, channels: int = 16, cells: int = 8, classes: int = 10, impl: Impl = "auto"
+        self,
+        *,
+        channels: int = 16,
+        cells: int = 8,
+        classes: int = 10,
+        impl: Impl = "auto",
+        operations: Sequence[str] = DARTS_OPERATIONS,
+        partial: int = 1,
     ) -> None:
         super().__init__()
+        if channels % partial:
+            raise ConfigError(f"channels is {channels}; it must be a multiple of {partial}")
         self.stem = CifarStem(channels)
         specs = list(
             cell_specs(
@@ -111,7 +136,8 @@ class Supernet(nn.Module):
             )
         )
         self.impl: Impl = impl
-        self.cells = nn.ModuleList(SearchCell(spec) for spec in specs)
+        self.operations = tuple(operations)
+        self.cells = nn.ModuleList(SearchCell(spec, operations, partial) for spec in specs)
         self.cell_types = [CELL_TYPES[spec.reduction] for spec in specs]
         self.feature_channels = NODES * specs[-1].channels
         self.classifier = nn.Linear(self.feature_channels, classes)

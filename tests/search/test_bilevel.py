@@ -34,12 +34,23 @@ def build(
 ) -> Bilevel:
     torch.manual_seed(0)
     config = SearchConfig(strategy=strategy, task=task, patch_size=4, mask_ratio=0.5, **settings)
-    supernet = Supernet(channels=2, cells=3, classes=CLASSES, impl="reference")
+    method = get_strategy(strategy)
+    supernet = Supernet(
+        channels=method.partial * 2,
+        cells=3,
+        classes=CLASSES,
+        impl="reference",
+        operations=method.operations,
+        partial=method.partial,
+    )
     heads = build_task(
         config, feature_channels=supernet.feature_channels, image_size=SIZE, value_range=RANGE
     )
-    alphas = {name: torch.randn(WEIGHT_SHAPE, dtype=dtype).requires_grad_() for name in CELL_TYPES}
-    return Bilevel(supernet.to(dtype), heads.to(dtype), alphas, get_strategy(strategy), config)
+    alphas = {
+        name: torch.randn_like(alpha, dtype=dtype).requires_grad_()
+        for name, alpha in method.initial_alphas(torch.device("cpu")).items()
+    }
+    return Bilevel(supernet.to(dtype), heads.to(dtype), alphas, method, config)
 
 
 def batches(bilevel: Bilevel) -> tuple[TaskBatch, TaskBatch]:

@@ -26,15 +26,17 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 FUSED: Impl = "triton" if torch.cuda.is_available() else "cpu"
 
 
-def supernet(impl: Impl, dtype: torch.dtype, *, channels: int = 8, cells: int = 3) -> Supernet:
+def supernet(
+    impl: Impl, dtype: torch.dtype, *, channels: int = 8, cells: int = 3, **form: Any
+) -> Supernet:
     torch.manual_seed(0)
-    net = Supernet(channels=channels, cells=cells, classes=3, impl=impl)
+    net = Supernet(channels=channels, cells=cells, classes=3, impl=impl, **form)
     return net.to(DEVICE, dtype, memory_format=torch.channels_last)
 
 
-def mixing_weights(dtype: torch.dtype) -> dict[str, Tensor]:
+def mixing_weights(dtype: torch.dtype, operations: int = WEIGHT_SHAPE[1]) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(3)
-    logits = torch.randn(2, *WEIGHT_SHAPE, generator=generator, dtype=torch.float64)
+    logits = torch.randn(2, WEIGHT_SHAPE[0], operations, generator=generator, dtype=torch.float64)
     return {
         name: row.softmax(dim=1).to(DEVICE, dtype).requires_grad_()
         for name, row in zip(CELL_TYPES, logits, strict=True)
@@ -46,7 +48,7 @@ def results(
 ) -> dict[str, Tensor]:
     """Outputs, every gradient under random upstream gradients, and every buffer after the pass."""
     dtype = next(net.parameters()).dtype
-    weights = mixing_weights(dtype)
+    weights = mixing_weights(dtype, len(net.operations))
     output = net(images.to(DEVICE, dtype), weights, active)
     generator = torch.Generator().manual_seed(4)
     upstream = [
@@ -86,6 +88,47 @@ def test_float64_agrees_to_rounding(
     fused = results(supernet("cpu", torch.float64, channels=channels, cells=cells), images)
     worst = max(errors(fused, plain).values())
     assert worst < 1e-11
+
+
+AUXILIARY = (*DARTS_OPERATIONS, "auxiliary_skip")
+
+
+@pytest.mark.parametrize(
+    "form", [{"partial": 4}, {"operations": AUXILIARY}], ids=["partial channels", "auxiliary skip"]
+)
+@pytest.mark.parametrize("size", [(8, 8), (9, 7)])
+@pytest.mark.skipif(DEVICE.type == "cuda", reason="the kernels have no float64")
+def test_other_forms_of_an_edge_agree_to_rounding(
+    form: dict[str, Any], size: tuple[int, int]
+) -> None:
+    torch.manual_seed(1)
+    images = torch.randn(3, 3, *size)
+    plain, fused = (
+        results(supernet(impl, torch.float64, **form), images) for impl in ("reference", "cpu")
+    )
+    assert max(errors(fused, plain).values()) < 1e-11
+
+
+@pytest.mark.parametrize("impl", ["reference", "cpu"])
+def test_weights_that_are_zero_get_the_gradient_of_a_scalar(impl: Impl) -> None:
+    net = supernet(impl, torch.float64)
+    soft = {
+        n: torch.full(WEIGHT_SHAPE, 0.0, dtype=torch.float64, device=DEVICE) for n in CELL_TYPES
+    }
+    for matrix in soft.values():
+        matrix[:, 4] = 1  # sep_conv_3x3
+        matrix[0], matrix[1] = 0, 0  # the first node has nothing
+        matrix[:2, 0] = 1
+        matrix.requires_grad_()
+    active = {name: matrix.detach().ne(0).tolist() for name, matrix in soft.items()}
+    images = torch.randn(3, 3, 8, 8, dtype=torch.float64, device=DEVICE)
+    net(images, soft, active, scalars=True).logits.square().sum().backward()
+    for matrix in soft.values():
+        assert matrix.grad is not None
+        idle = matrix.grad[2:][matrix.detach()[2:] == 0]
+        assert bool((idle != 0).all())
+    with pytest.raises(KernelError, match="no active operation"):
+        net(images, soft, active)
 
 
 @pytest.mark.parametrize(("channels", "batch"), [(8, 5), (16, 3), (20, 3)])

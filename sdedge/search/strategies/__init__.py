@@ -7,9 +7,11 @@ from typing import Any
 from sdedge.errors import ConfigError
 from sdedge.search.strategies.beta_darts import BETA_DARTS
 from sdedge.search.strategies.darts import DARTS, DARTS_SECOND_ORDER
+from sdedge.search.strategies.darts_minus import DARTS_MINUS
 from sdedge.search.strategies.darts_plus import DARTS_PLUS
 from sdedge.search.strategies.fair_darts import FAIR_DARTS
 from sdedge.search.strategies.gdas import GDAS
+from sdedge.search.strategies.pc_darts import PC_DARTS
 from sdedge.search.strategies.sdarts import SDARTS_ADV, SDARTS_RS
 from sdedge.search.strategies.snas import SNAS
 from sdedge.search.strategy import Strategy
@@ -23,6 +25,8 @@ STRATEGIES: dict[str, Strategy] = {
         FAIR_DARTS,
         SDARTS_RS,
         SDARTS_ADV,
+        PC_DARTS,
+        DARTS_MINUS,
         DARTS_PLUS,
         GDAS,
         SNAS,
@@ -74,9 +78,9 @@ def combine(parts: Sequence[Strategy]) -> Strategy:
         "summary": "; ".join(part.summary for part in parts),
         "paper": " ".join(dict.fromkeys(part.paper for part in parts)),
     }
-    for field in fields(Strategy):
-        if field.name not in _LABELS:
-            changes[field.name] = _merged(field.name, parts)
+    others = [field.name for field in fields(Strategy) if field.name not in _LABELS]
+    for field in sorted(others, key=lambda field: field not in _DECISIONS):
+        changes[field] = _merged(field, parts)
     return replace(DARTS, **changes)
 
 

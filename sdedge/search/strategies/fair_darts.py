@@ -32,7 +32,7 @@ def sigmoids(alphas: Alphas) -> MixingWeights:
 
 def zero_one_loss(alphas: Alphas, levels: Levels) -> Tensor:
     """-10 times the mean squared distance of all sigmoids from one half."""
-    some = torch.cat([alpha[:, _NONE + 1 :] for alpha in alphas.values()])
+    some = torch.cat([alphas[name][:, _NONE + 1 :] for name in CELL_TYPES])
     return -_ZERO_ONE_WEIGHT * (some.sigmoid() - 0.5).square().mean()
 
 

@@ -30,7 +30,7 @@ def random_perturbation(
 ) -> dict[str, Tensor]:
     """Uniform noise within the box."""
     size = bilevel.levels["radius"]
-    return {name: _probabilities(w + size * _uniform(w)) for name, w in weights.items()}
+    return {name: _like(w, w + size * _uniform(w)) for name, w in weights.items()}
 
 
 def adversarial_perturbation(
@@ -45,7 +45,7 @@ def adversarial_perturbation(
     supernet.eval()
     with bilevel.frozen():
         start = bilevel.loss_with(train, weights).total.detach()
-        moved = {name: _probabilities(w + size * _uniform(w)) for name, w in weights.items()}
+        moved = {name: _like(w, w + size * _uniform(w)) for name, w in weights.items()}
         for _ in range(_STEPS):
             moved = _ascended(bilevel, weights, moved, train, size)
         reached = bilevel.loss_with(train, moved).total.detach()
@@ -67,7 +67,7 @@ def _ascended(
     ascended = {}
     for (name, leaf), slope in zip(leaves.items(), slopes, strict=True):
         away = leaf.detach() + 2 * size / _STEPS * slope.sign() - weights[name]
-        ascended[name] = _probabilities(weights[name] + away.clamp(-size, size))
+        ascended[name] = _like(weights[name], weights[name] + away.clamp(-size, size))
     return ascended
 
 
@@ -75,10 +75,10 @@ def _uniform(like: Tensor) -> Tensor:
     return 2 * torch.rand_like(like) - 1
 
 
-def _probabilities(weights: Tensor) -> Tensor:
-    """Within [0, 1], and with a sum of 1 for each edge."""
-    clipped = weights.clamp(0, 1)
-    return clipped / clipped.sum(dim=1, keepdim=True)
+def _like(weights: Tensor, moved: Tensor) -> Tensor:
+    """Moved weights within [0, 1], and with the sum that each edge had."""
+    clipped = moved.clamp(0, 1)
+    return clipped * (weights.sum(dim=1, keepdim=True) / clipped.sum(dim=1, keepdim=True))
 
 
 def _sdarts(name: str, summary: str) -> Strategy:

@@ -4,17 +4,28 @@ from collections.abc import Callable
 from functools import partial
 
 from sdedge.config import SearchConfig
+from sdedge.data.dataset import Channels
 from sdedge.errors import ConfigError
+from sdedge.search.tasks.colorization import ColorizationTask
+from sdedge.search.tasks.jigsaw import JigsawTask
+from sdedge.search.tasks.rotation import RotationTask
 from sdedge.search.tasks.semantic import SemanticTask
-from sdedge.search.tasks.task import Task
+from sdedge.search.tasks.task import Task, TaskSetting
 
-# The rows of Table VIII of Semantic-DARTS.
-TASKS: dict[str, Callable[..., Task]] = {
+TASKS: dict[str, Callable[[SearchConfig, TaskSetting], Task]] = {
+    # The rows of Table VIII of Semantic-DARTS.
     "semantic": partial(SemanticTask, hide=True, classify=True, reconstruct=True),
     "classification": partial(SemanticTask, hide=False, classify=True, reconstruct=False),
     "masked-classification": partial(SemanticTask, hide=True, classify=True, reconstruct=False),
     "mim": partial(SemanticTask, hide=True, classify=False, reconstruct=True),
     "reconstruction": partial(SemanticTask, hide=False, classify=False, reconstruct=True),
+    # The rows of its Table VII: proxies alone, and jointly with classification.
+    "rotation": partial(RotationTask, classify=False),
+    "joint-rotation": partial(RotationTask, classify=True),
+    "colorization": partial(ColorizationTask, classify=False),
+    "joint-colorization": partial(ColorizationTask, classify=True),
+    "jigsaw": partial(JigsawTask, classify=False),
+    "joint-jigsaw": partial(JigsawTask, classify=True),
 }
 
 
@@ -30,15 +41,14 @@ def build_task(
     feature_channels: int,
     image_size: int,
     value_range: tuple[float, float],
+    classes: int = 10,
+    mean: Channels = (0.0, 0.0, 0.0),
+    std: Channels = (1.0, 1.0, 1.0),
 ) -> Task:
-    """The task that `config` names, for features (N, feature_channels, H/4, W/4).
+    """The task that `config` names, for what `TaskSetting` describes.
 
     Raises ConfigError for an unknown name, or a mask or image size that the task cannot use.
     """
     check_task(config.task)
-    return TASKS[config.task](
-        config,
-        feature_channels=feature_channels,
-        image_size=image_size,
-        value_range=value_range,
-    )
+    setting = TaskSetting(feature_channels, image_size, value_range, classes, mean, std)
+    return TASKS[config.task](config, setting)

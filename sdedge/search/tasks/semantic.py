@@ -14,27 +14,10 @@ from sdedge.errors import ConfigError
 from sdedge.kernels import Impl, masked_mse
 from sdedge.search.tasks.decoder import Decoder
 from sdedge.search.tasks.masking import apply_mask, check_mask, random_mask
-from sdedge.search.tasks.task import Task, TaskBatch, TaskLoss
+from sdedge.search.tasks.task import Task, TaskBatch, TaskLoss, TaskSetting, accuracy, harmonise
 from sdedge.space.supernet import SupernetOutput
 
 _CROP_AND_FLIP = Augmentation(crop_padding=4, flip=True)
-# Keeps the harmonising factor finite when a reconstruction is perfect.
-_LEAST_ERROR = 1e-12
-
-
-def harmonise(classification: Tensor, reconstruction: Tensor) -> Tensor:
-    """Add two losses, the second scaled to the size of the first (section III-E).
-
-    The value is exactly twice the first loss; the gradient is that of
-    classification + (classification / reconstruction).detach() * reconstruction.
-    """
-    scale = (classification / reconstruction.clamp_min(_LEAST_ERROR)).detach()
-    # Added as x - x.detach(), a loss gives its gradient and nothing to the value.
-    return (
-        2 * classification.detach()
-        + (classification - classification.detach())
-        + scale * (reconstruction - reconstruction.detach())
-    )
 
 
 class SemanticTask(Task):
@@ -43,15 +26,14 @@ class SemanticTask(Task):
     def __init__(
         self,
         config: SearchConfig,
+        setting: TaskSetting,
         *,
-        feature_channels: int,
-        image_size: int,
-        value_range: tuple[float, float],
         hide: bool,
         classify: bool,
         reconstruct: bool,
     ) -> None:
         super().__init__()
+        image_size = setting.image_size
         if hide:
             check_mask(image_size, config.patch_size, config.mask_ratio)
         if reconstruct and image_size % 4:
@@ -64,7 +46,9 @@ class SemanticTask(Task):
         self.hide = hide
         self.classify = classify
         self.harmonised = classify and reconstruct
-        self.decoder = Decoder(feature_channels, value_range) if reconstruct else None
+        self.decoder = (
+            Decoder(setting.feature_channels, setting.value_range) if reconstruct else None
+        )
         # Pure reconstruction sees the images as they are (the authors' code).
         self.augmentation = _CROP_AND_FLIP if classify else Augmentation()
 
@@ -83,13 +67,12 @@ class SemanticTask(Task):
         if self.classify:
             losses.append(F.cross_entropy(output.logits, batch.labels))
             parts["cross_entropy"] = losses[-1].detach()
-            hits = output.logits.detach().argmax(dim=1) == batch.labels
-            parts["accuracy"] = hits.double().mean()
+            parts["accuracy"] = accuracy(output.logits, batch.labels)
         if self.decoder is not None:
             reconstruction = self.decoder(output.features)
             losses.append(
                 masked_mse(
-                    reconstruction, batch.images, batch.mask, self.patch_size, impl=self.impl
+                    reconstruction, batch.images, batch.target, self.patch_size, impl=self.impl
                 )
             )
             parts["reconstruction"] = losses[-1].detach()

@@ -1,0 +1,137 @@
+"""The cell of NAS-Bench-201 and its arch string. Plain data, no torch.
+
+Four nodes, an operation on each of the six edges between them, every node the sum of what flows
+into it; node 0 is the input and node 3 the output. The published string names, for nodes 1, 2 and
+3, the operation on each edge and where the edge starts:
+
+    |nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|
+
+Dong, Yang: NAS-Bench-201, ICLR 2020, https://arxiv.org/abs/2001.00326
+"""
+
+import itertools
+import json
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sdedge.errors import GenotypeError
+
+SPACE = "nas-bench-201"
+# In the order of the rows of alpha (section 2.1).
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+NODES = 4
+# (to, from), as arch strings list them.
+EDGES = tuple((target, source) for target in range(1, NODES) for source in range(target))
+_CONVOLUTIONS = frozenset({"nor_conv_1x1", "nor_conv_3x3"})
+
+
+@dataclass(frozen=True)
+class Nb201Cell:
+    """An operation for each of the six edges, in the order of EDGES.
+
+    Raises GenotypeError at construction when an operation is missing or unknown.
+    """
+
+    operations: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.operations) != len(EDGES):
+            raise GenotypeError(
+                f"a cell of {SPACE} has {len(EDGES)} operations, got {len(self.operations)}"
+            )
+        for (target, source), operation in zip(EDGES, self.operations, strict=True):
+            if operation not in OPERATIONS:
+                raise GenotypeError(
+                    f"edge {target}<-{source}: unknown operation {operation!r}; "
+                    f"there is: {', '.join(OPERATIONS)}"
+                )
+
+    @property
+    def skip_count(self) -> int:
+        """Number of skip connections; six of them are the usual collapse of DARTS."""
+        return self.operations.count("skip_connect")
+
+    @property
+    def parameter_free_count(self) -> int:
+        """Number of edges without weights: skips, pools and those that are cut."""
+        return sum(operation not in _CONVOLUTIONS for operation in self.operations)
+
+    @property
+    def collapsed(self) -> bool:
+        """True when more than half of the edges have no weights."""
+        return 2 * self.parameter_free_count > len(self.operations)
+
+    def to_arch(self) -> str:
+        """The arch string."""
+        nodes = [""] * NODES
+        for (target, source), operation in zip(EDGES, self.operations, strict=True):
+            nodes[target] += f"|{operation}~{source}"
+        return "+".join(f"{node}|" for node in nodes[1:])
+
+    @classmethod
+    def from_arch(cls, arch: str) -> "Nb201Cell":
+        """Read an arch string; GenotypeError names the part that is wrong."""
+        nodes = arch.strip().split("+")
+        try:
+            if len(nodes) != NODES - 1:
+                raise GenotypeError(f"{len(nodes)} nodes joined by '+'; there must be {NODES - 1}")
+            return cls(tuple(itertools.chain(*map(_operations_into, itertools.count(1), nodes))))
+        except GenotypeError as error:
+            raise GenotypeError(f"arch {arch!r}: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, as a plain dict."""
+        return {"space": SPACE, "arch": self.to_arch()}
+
+    def to_json(self) -> str:
+        """The JSON form, as text ending in a newline."""
+        return json.dumps(self.to_dict(), indent=1) + "\n"
+
+    @classmethod
+    def from_dict(cls, data: object, *, source: str = "genotype") -> "Nb201Cell":
+        """Read the JSON form; `source` names the file in error messages."""
+        if not isinstance(data, Mapping):
+            raise GenotypeError(f"{source}: expected a JSON object, got {type(data).__name__}")
+        if data.get("space", SPACE) != SPACE:
+            raise GenotypeError(f"{source}: the space is {data['space']!r}, not {SPACE}")
+        if not isinstance(data.get("arch"), str):
+            raise GenotypeError(f"{source}: arch is {data.get('arch')!r}; it must be a string")
+        try:
+            return cls.from_arch(data["arch"])
+        except GenotypeError as error:
+            raise GenotypeError(f"{source}: {error}") from None
+
+    @classmethod
+    def from_json(cls, text: str, *, source: str = "genotype") -> "Nb201Cell":
+        """Read the JSON form from text."""
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:  # RecursionError: nested too deep
+            raise GenotypeError(f"{source}: not valid JSON ({error})") from None
+        return cls.from_dict(data, source=source)
+
+
+def all_cells() -> Iterator[Nb201Cell]:
+    """The 15,625 cells of the space."""
+    return map(Nb201Cell, itertools.product(OPERATIONS, repeat=len(EDGES)))
+
+
+def random_cell(rng: random.Random) -> Nb201Cell:
+    """One of all cells, each as likely as any other."""
+    return Nb201Cell(tuple(rng.choice(OPERATIONS) for _ in EDGES))
+
+
+def _operations_into(node: int, text: str) -> Iterator[str]:
+    """The operations of `|op~0|op~1|...|`, one for each node before `node`."""
+    parts = text.split("|")
+    if len(parts) != node + 2 or parts[0] or parts[-1]:
+        raise GenotypeError(
+            f"node {node} is {text!r}; it must be |OPERATION~SOURCE|, {node} of them joined"
+        )
+    for source, item in enumerate(parts[1:-1]):
+        operation, separator, number = item.partition("~")
+        if not separator or number != str(source):
+            raise GenotypeError(f"node {node}: {item!r} must be OPERATION~{source}")
+        yield operation

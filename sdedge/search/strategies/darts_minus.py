@@ -1,0 +1,34 @@
+"""DARTS-: an auxiliary skip that fades (Chu et al., 2021), https://arxiv.org/abs/2009.01027
+
+Each edge adds its input, times a factor that falls from 1 to 0, to what its operations make (eq.
+6): skips need not win any more for gradients to flow. At stride 2 it is a factorised reduction.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from sdedge.genotype import DARTS_OPERATIONS
+from sdedge.search.alphas import Alphas
+from sdedge.search.strategies.darts import DARTS, softmax_relaxation
+from sdedge.search.strategy import Levels
+
+
+def with_auxiliary_skip(alphas: Alphas, levels: Levels) -> dict[str, Tensor]:
+    """DARTS's mixing weights, and one for the auxiliary skip of each edge: (14, 9)."""
+    return {
+        name: torch.cat((w, levels["auxiliary_skip"].expand(w.shape[0], 1)), dim=1)
+        for name, w in softmax_relaxation(alphas).items()
+    }
+
+
+DARTS_MINUS = replace(
+    DARTS,
+    name="darts-minus",
+    summary="an auxiliary skip on every edge, which fades from 1 to 0",
+    paper="https://arxiv.org/abs/2009.01027",
+    operations=(*DARTS_OPERATIONS, "auxiliary_skip"),
+    schedules={"auxiliary_skip": lambda epoch, epochs: 1 - epoch / max(1, epochs - 1)},
+    sample=with_auxiliary_skip,
+)

@@ -1,0 +1,250 @@
+"""The supernet of NAS-Bench-201, the network of a cell, and the way from one to the other.
+
+Dong, Yang: NAS-Bench-201, ICLR 2020, https://arxiv.org/abs/2001.00326
+"""
+
+from collections.abc import Mapping
+from functools import cached_property, partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from sdedge.kernels import Impl, mixed_sum
+from sdedge.kernels.batch_norm import batch_statistics
+from sdedge.kernels.dispatch import Route, choose
+from sdedge.nasbench201 import EDGES, NODES, OPERATIONS, Nb201Cell
+from sdedge.space.counting import Counts, count_network
+from sdedge.space.fused import nothing, pick, zero_weights
+from sdedge.space.nasbench201_skeleton import Skeleton, build_operation
+from sdedge.space.statistics import RunningStatistics
+from sdedge.space.supernet import Active, ActiveOperations, MixingWeights, SupernetOutput
+
+CELL_TYPE = "cell"  # all cells are alike
+WEIGHT_SHAPE = (len(EDGES), len(OPERATIONS))
+
+
+class DerivedCell(nn.Module):
+    """A cell with one operation an edge; a node that nothing flows into is zero."""
+
+    def __init__(self, cell: Nb201Cell, channels: int) -> None:
+        super().__init__()
+        kept = [(e, name) for e, name in enumerate(cell.operations) if name != "none"]
+        self.edges = [EDGES[e] for e, _ in kept]
+        self.operations = nn.ModuleList(
+            build_operation(name, channels, search=False) for _, name in kept
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same shape."""
+        nodes = [x]
+        for node in range(1, NODES):
+            terms: list[Tensor] = [
+                operation(nodes[source])
+                for (target, source), operation in zip(self.edges, self.operations, strict=True)
+                if target == node
+            ]
+            nodes.append(sum(terms[1:], terms[0]) if terms else torch.zeros_like(x))
+        return nodes[-1]
+
+
+class Nb201Network(Skeleton):
+    """The derived network, with affine batch norm: all that is counted is the benchmark's."""
+
+    def __init__(
+        self, cell: Nb201Cell, *, channels: int = 16, cells_per_stage: int = 5, classes: int = 10
+    ) -> None:
+        super().__init__(
+            partial(DerivedCell, cell),
+            channels=channels,
+            cells_per_stage=cells_per_stage,
+            classes=classes,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, 3, H, W) normalised images -> (N, classes)."""
+        return self.logits(self.features(x, lambda cell, values: cell(values)))
+
+
+def count_cell(
+    cell: Nb201Cell,
+    *,
+    channels: int = 16,
+    cells_per_stage: int = 5,
+    classes: int = 10,
+    image_size: int = 32,
+) -> Counts:
+    """Count the network of `cell`; edges that lead nowhere count too, as in the benchmark."""
+    with torch.device("meta"):
+        network = Nb201Network(
+            cell, channels=channels, cells_per_stage=cells_per_stage, classes=classes
+        )
+    return count_network(network, image_size)
+
+
+class _Source:
+    """The values (N, C, H, W) of a node, and what all edges that leave it share."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+    @cached_property
+    def rectified(self) -> Tensor:
+        return F.relu(self.values)
+
+    @cached_property
+    def averaged(self) -> Tensor:
+        return F.avg_pool2d(self.values, 3, stride=1, padding=1, count_include_pad=False)
+
+
+class _Term(NamedTuple):
+    """What one operation on one edge adds to a node."""
+
+    values: Tensor  # (N, C, H, W)
+    statistics: Tensor | None = None  # (2, C) to normalise with, or None: as it is
+
+
+class _Pass(NamedTuple):
+    """What all cells of one forward pass need."""
+
+    route: Route
+    running: RunningStatistics
+
+    def term(self, operation: nn.Module, source: _Source) -> _Term:
+        """An operation's output; in the fused forms raw, and from what the source shares."""
+        if self.route == "reference":
+            return _Term(operation(source.values))
+        if isinstance(operation, nn.Identity):
+            return _Term(source.values)
+        if isinstance(operation, nn.AvgPool2d):
+            return _Term(source.averaged)
+        _, convolution, norm = operation.children()
+        return self._convolved(convolution, norm, source.rectified)
+
+    def _convolved(self, convolution: nn.Module, norm: nn.Module, x: Tensor) -> _Term:
+        """A convolution of x and the statistics of its batch norm, which takes the bias out.
+
+        So in training the bias is not added, and gets no gradient, as its gradient is zero; the
+        running mean still counts it, and out of training it is added.
+        """
+        weight, bias = convolution.get_parameter("weight"), convolution.get_parameter("bias")
+        padding = weight.shape[-1] // 2
+        if not self.running.training:
+            values = F.conv2d(x, weight, bias, padding=padding)
+            return _Term(values, *self.running.of([norm], [], values))
+        values = F.conv2d(x, weight, padding=padding)
+        found = batch_statistics(values)
+        with_bias = found + F.pad(bias.detach()[None], (0, 0, 0, 1))  # on the mean alone
+        self.running.of([norm], [with_bias], values)
+        return _Term(values, found)
+
+
+class SearchCell(nn.Module):
+    """Four nodes, six edges, five operations on each, `none` among them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.edges = nn.ModuleList(
+            nn.ModuleList(build_operation(name, channels, search=True) for name in OPERATIONS[1:])
+            for _ in EDGES
+        )
+
+    def forward(
+        self, x: Tensor, weights: Tensor, active: Active | None, run: _Pass, *, scalars: bool
+    ) -> Tensor:
+        """x: (N, C, H, W), weights: (6, 5) -> the shape of x."""
+        sources = [_Source(x)]
+        for node in range(1, NODES):
+            into = [e for e, (target, _) in enumerate(EDGES) if target == node]
+            places = [
+                (e, k)
+                for e in into
+                for k in range(1, WEIGHT_SHAPE[1])
+                if active is None or active[e][k]
+            ]
+            terms = [self._term(e, k, sources, run) for e, k in places]
+            values = (
+                mixed_sum(
+                    [term.values for term in terms],
+                    pick(weights, places),
+                    [term.statistics for term in terms],
+                    training=run.running.training,
+                    impl=run.route,
+                )
+                if terms
+                else nothing(x, 1)
+            )
+            if scalars:
+                values = values + zero_weights(weights[into[0] : into[-1] + 1])
+            sources.append(_Source(values))
+        return sources[-1].values
+
+    def _term(self, edge: int, number: int, sources: list[_Source], run: _Pass) -> _Term:
+        operation = self.edges[edge].get_submodule(str(number - 1))
+        return run.term(operation, sources[EDGES[edge][1]])
+
+
+class Nb201Supernet(Skeleton):
+    """All operations on every edge, mixed; called as `sdedge.space.supernet.Supernet` is.
+
+    1,692,826 weights at 16 channels, 5 cells a stage and 10 classes. The batch norms of the cells
+    are not affine, those of stem, residual blocks and head are.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 16,
+        cells_per_stage: int = 5,
+        classes: int = 10,
+        impl: Impl = "auto",
+    ) -> None:
+        super().__init__(
+            SearchCell, channels=channels, cells_per_stage=cells_per_stage, classes=classes
+        )
+        self.impl: Impl = impl
+
+    def forward(
+        self,
+        x: Tensor,
+        weights: MixingWeights,
+        active: ActiveOperations | None = None,
+        *,
+        scalars: bool = False,
+    ) -> SupernetOutput:
+        """Score normalised images.
+
+        Args:
+            x: (N, 3, H, W).
+            weights: {"cell": (6, 5)}, shared by all cells.
+            active: which operations to compute, {"cell": 6 x 5}; None: all. The others count as
+                zero, and their weights get no gradient. A node may have none, as in a derived cell.
+            scalars: add every weight that is zero to its node all the same, so that it gets the
+                gradient of a scalar (GDAS).
+
+        Returns:
+            logits (N, classes), and features (N, 4C, H/4, W/4), before the last batch norm.
+        """
+        route = choose("supernet", self.impl, x.device, x.dtype, cpu=True)
+        run = _Pass(route, RunningStatistics(training=self.training))
+        mixing = weights[CELL_TYPE]
+        chosen = None if active is None else active[CELL_TYPE]
+        features = self.features(
+            x, lambda cell, values: cell(values, mixing, chosen, run, scalars=scalars)
+        )
+        run.running.update()
+        return SupernetOutput(self.logits(features), features)
+
+
+def derive_cell(weights: Mapping[str, Tensor]) -> Nb201Cell:
+    """The strongest operation on each edge, which may be `none`; ties go to the lower index.
+
+    weights: {"cell": (6, 5)}, of any scale that ranks the operations of an edge.
+    """
+    return Nb201Cell(
+        tuple(
+            OPERATIONS[max(range(len(row)), key=row.__getitem__)]
+            for row in weights[CELL_TYPE].tolist()
+        )
+    )
