@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Look cells of NAS-Bench-201 up.")
 
 
-@app.callback()
-def _group() -> None:
-    """Look cells of NAS-Bench-201 up."""
-
-
 @app.command()
 @guarded
 def query(
@@ -32,7 +27,7 @@ def query(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ARCH | DATASET]",
+            metavar="ARCH | DATASET",
             help="A cell, '|nor_conv_3x3~0|+|...' in quotes; with --best, a data set.",
         ),
     ] = None,

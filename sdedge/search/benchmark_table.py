@@ -69,7 +69,7 @@ class BenchmarkTable:
             dataset: Standing(
                 accuracy=accuracy,
                 rank=1 + len(ascending) - bisect_right(ascending, accuracy),
-                gap=ascending[-1] - accuracy,
+                gap=round(ascending[-1] - accuracy, 6),  # 0.42, not 0.4200000000000017
             )
             for dataset, accuracy, ascending in zip(
                 DATASETS, self._accuracies[cell], self._ascending, strict=True

@@ -56,8 +56,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Reduce x: (N, c_in, H, W)."""
-        shortcut: Tensor = self.shortcut(x)
-        return shortcut + self.convolutions(x)
+        total: Tensor = self.shortcut(x) + self.convolutions(x)
+        return total
 
 
 class Skeleton(nn.Module):

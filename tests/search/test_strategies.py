@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from sdedge.errors import ConfigError
 from sdedge.search.bilevel import Bilevel, nonzero
+from sdedge.search.curvature import largest_eigenvalue
 from sdedge.search.strategies import STRATEGIES, combine, get_strategy
 from sdedge.search.strategies.darts_plus import at_two_skips
 from sdedge.search.strategies.gdas import one_hot_sample
+from sdedge.search.strategies.robust_darts import alpha_eigenvalue, before_the_rise
 from sdedge.search.strategies.sdarts import radius
 from sdedge.space.supernet import CELL_TYPES, MixingWeights, SearchCell, Supernet
 
@@ -280,6 +282,49 @@ def test_darts_minus_adds_the_input_of_each_edge_and_ends_without() -> None:
 def test_darts_plus_ends_at_the_second_skip() -> None:
     records = [{"skip_count": count} for count in (0, 1, 1, 2)]
     assert [at_two_skips(records[: n + 1]) for n in range(4)] == [None, None, None, 3]
+
+
+# RobustDARTS
+
+
+@pytest.mark.slow
+def test_the_eigenvalue_is_that_of_the_explicit_hessian() -> None:
+    bilevel = strategy_bilevel("robust-es")
+    _, search = batches(bilevel)
+    bilevel.supernet.eval()
+    sizes = [alpha.numel() for alpha in bilevel.alpha_list]
+
+    def loss(flat: Tensor) -> Tensor:
+        rows = [part.view(14, 8) for part in torch.split(flat, sizes)]
+        weights = bilevel.strategy.relax(dict(zip(CELL_TYPES, rows, strict=True)))
+        return bilevel.loss_with(search, weights).total + 1e-3 / 2 * flat.square().sum()
+
+    flat = torch.cat([alpha.detach().flatten() for alpha in bilevel.alpha_list])
+    explicit = torch.autograd.functional.hessian(loss, flat)
+    expected = float(torch.linalg.eigvalsh(explicit)[-1])
+    found = alpha_eigenvalue(bilevel, 4, search)
+    assert found["alpha_eigenvalue"] == pytest.approx(expected, rel=1e-4)
+    assert not alpha_eigenvalue(bilevel, 5, search)
+
+
+def test_the_largest_eigenvalue_of_a_matrix_is_found_though_others_are_larger_in_size() -> None:
+    torch.manual_seed(0)
+    basis, _ = torch.linalg.qr(torch.randn(9, 9, dtype=torch.float64))
+    matrix = basis @ torch.diag(torch.linspace(-7, 2, 9, dtype=torch.float64)) @ basis.T
+    start = torch.randn(9, dtype=torch.float64)
+    assert largest_eigenvalue(lambda v: matrix @ v, start) == pytest.approx(2)
+    only = largest_eigenvalue(lambda v: 3 * v, start)
+    assert only == pytest.approx(3)
+
+
+def test_early_stopping_goes_back_to_before_the_rise() -> None:
+    values = [1.0] * 7 + [1.5, 2.0, 2.5]  # measured in epochs 1, 3, 5, ...
+    records: list[dict[str, Any]] = []
+    for i, value in enumerate(values):
+        records += [{"epoch": 2 * i + 1, "alpha_eigenvalue": value}, {"epoch": 2 * i + 2}]
+    ends = [before_the_rise(records[: n + 1]) for n in range(len(records))]
+    # Moving averages 1, ..., 1, 1.1, 1.3, 1.6: the tenth is the first above 1.3 times 1.
+    assert ends == [None] * 18 + [10, None]
 
 
 # Combination

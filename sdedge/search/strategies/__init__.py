@@ -12,6 +12,7 @@ from sdedge.search.strategies.darts_plus import DARTS_PLUS
 from sdedge.search.strategies.fair_darts import FAIR_DARTS
 from sdedge.search.strategies.gdas import GDAS
 from sdedge.search.strategies.pc_darts import PC_DARTS
+from sdedge.search.strategies.robust_darts import ROBUST_L2, ROBUST_STOP
 from sdedge.search.strategies.sdarts import SDARTS_ADV, SDARTS_RS
 from sdedge.search.strategies.snas import SNAS
 from sdedge.search.strategy import Strategy
@@ -28,6 +29,8 @@ STRATEGIES: dict[str, Strategy] = {
         PC_DARTS,
         DARTS_MINUS,
         DARTS_PLUS,
+        ROBUST_L2,
+        ROBUST_STOP,
         GDAS,
         SNAS,
     )
