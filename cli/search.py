@@ -105,8 +105,9 @@ def start_search(
     )
     from sdedge.cli.progress import ConsoleReporter
     from sdedge.run import RunDir, write_json
-    from sdedge.search.phase import SearchPhase, check_search
+    from sdedge.search.phase import check_search
     from sdedge.search.runner import run_search
+    from sdedge.search.stages import build_search
 
     if resume:
         options.refuse_with_resume(overrides)
@@ -114,7 +115,7 @@ def start_search(
         config = SearchConfig.from_dict(run.settings("search"), source=str(run.config))
         started = "resumed"
         data = open_dataset(config, out)
-        phase = SearchPhase(config, data, planned_costs(run) if config.budgeted else None)
+        phase = build_search(config, data, planned_costs(run) if config.budgeted else None)
     else:
         chosen = resolve_preset(preset, overrides)
         config = SearchConfig.from_preset(chosen, with_absolute_paths(overrides))
@@ -126,7 +127,7 @@ def start_search(
         data = open_dataset(config, out)
         if not problem:
             plan = plan_budget(out, config, len(data.classes), data.image_size)
-        phase = SearchPhase(config, data, plan.costs if plan else None)
+        phase = build_search(config, data, plan.costs if plan else None)
         run = RunDir.create(data.name, path)
         if plan:
             write_json(budget_file(run), plan.to_dict())

@@ -6,6 +6,7 @@ DARTS, section 2.3 and algorithm 1; Semantic-DARTS, algorithm 1.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam
 
@@ -13,7 +14,7 @@ from sdedge.config import SearchConfig
 from sdedge.graphs import rate_settings
 from sdedge.search.alphas import Alphas
 from sdedge.search.budget import Budget
-from sdedge.search.strategy import Strategy
+from sdedge.search.strategy import Allowed, Strategy
 from sdedge.search.tasks.task import Task, TaskBatch, TaskLoss
 from sdedge.space.supernet import ActiveOperations, MixingWeights, Supernet
 
@@ -29,12 +30,15 @@ class Bilevel:
         strategy: Strategy,
         config: SearchConfig,
         budget: Budget | None = None,
+        allowed: Allowed | None = None,
     ) -> None:
         self.supernet = supernet
         self.task = task
         self.alphas = alphas
         self.strategy = strategy
         self.budget = budget
+        self.allowed = allowed or {}
+        self._active = {name: mask.tolist() for name, mask in self.allowed.items()} or None
         self.alpha_list = list(alphas.values())
         self.weight_list = [*supernet.parameters(), *task.parameters()]
         self.levels = {
@@ -61,11 +65,21 @@ class Bilevel:
         for name, level in self.levels.items():
             level.fill_(self.strategy.schedules[name](epoch, epochs))
 
+    def usable(self, alphas: Alphas) -> Alphas:
+        """Alphas, and -inf for operations that this stage does not have."""
+        masked = {n: alphas[n].masked_fill(~mask, -torch.inf) for n, mask in self.allowed.items()}
+        return {**alphas, **masked}
+
+    def weights(self) -> MixingWeights:
+        """What the present alphas relax to."""
+        return self.strategy.relax(self.usable(self.alphas))
+
     def mixing(self, alphas: Alphas) -> MixingWeights:
         """The weights that one pass of the supernet mixes operations with."""
+        usable = self.usable(alphas)
         if self.strategy.sample:
-            return self.strategy.sample(alphas, self.levels)
-        return self.strategy.relax(alphas)
+            return self.strategy.sample(usable, self.levels)
+        return self.strategy.relax(usable)
 
     def loss(self, batch: TaskBatch) -> TaskLoss:
         """The task's loss at the present weights and alphas."""
@@ -76,14 +90,15 @@ class Bilevel:
         if self.strategy.sparse:
             output = self.supernet(batch.inputs, weights, nonzero(weights), scalars=True)
         else:
-            output = self.supernet(batch.inputs, weights)
+            dropout = self.levels.get("skip_dropout")
+            output = self.supernet(batch.inputs, weights, self._active, skip_dropout=dropout)
         return self.task.loss(output, batch)
 
     def search_loss(self, batch: TaskBatch) -> Tensor:
         """What alpha descends: the task's loss and the strategy's penalties."""
         total = self.loss(batch).total
         for penalty in self.strategy.penalties:
-            total = total + penalty(self.alphas, self.levels)
+            total = total + penalty(self.usable(self.alphas), self.levels)
         return total
 
     @contextmanager
@@ -106,8 +121,7 @@ class Bilevel:
         """Move alpha; the weights stay."""
         gradients = self.strategy.alpha_gradient(self, train, search)
         if self.budget:
-            weights = self.strategy.relax(self.alphas)
-            gradients = self.budget.weigh(gradients, weights, self.alpha_list)
+            gradients = self.budget.weigh(gradients, self.weights(), self.alpha_list)
         for alpha, gradient in zip(self.alpha_list, gradients, strict=True):
             alpha.grad = gradient
         self.alpha_optimizer.step()

@@ -32,6 +32,7 @@ from sdedge.search.alphas import mixing_entropy
 from sdedge.search.bilevel import Bilevel
 from sdedge.search.budget import ADJUSTMENTS, Budget, Costs
 from sdedge.search.strategies import get_strategy
+from sdedge.search.strategy import Allowed, Strategy
 from sdedge.search.tasks import build_task, check_task
 from sdedge.search.tasks.task import TaskBatch
 from sdedge.space.supernet import Supernet
@@ -63,13 +64,19 @@ def check_search(config: SearchConfig) -> None:
 class SearchPhase(Phase):
     """One search; raises ConfigError for settings that do not fit the data or the machine.
 
-    `costs`, by limit, is what the derived network is held to.
+    `costs`, by limit, is what the derived network is held to. `strategy` and `allowed` are of a
+    stage; else the strategy is the one that `config` names, with all its operations.
     """
 
     name = "search"
 
     def __init__(
-        self, config: SearchConfig, dataset: Dataset, costs: Mapping[str, Costs] | None = None
+        self,
+        config: SearchConfig,
+        dataset: Dataset,
+        costs: Mapping[str, Costs] | None = None,
+        strategy: Strategy | None = None,
+        allowed: Allowed | None = None,
     ) -> None:
         check_search(config)
         self.config = config
@@ -78,7 +85,7 @@ class SearchPhase(Phase):
         self.device = select_device(config.device)
         make_deterministic()
         self.data_fingerprint = dataset.fingerprint
-        strategy = get_strategy(config.strategy)
+        strategy = strategy or get_strategy(config.strategy)
 
         seed_step(config.seed, "initialise")
         supernet = Supernet(
@@ -108,6 +115,7 @@ class SearchPhase(Phase):
             strategy,
             config,
             Budget(costs, self.device) if costs else None,
+            allowed,
         )
         graphs = select_graphs(config.cuda_graphs, self.device)
         self.alpha_step = Step(self.bilevel.alpha_step, graphs)
@@ -178,7 +186,7 @@ class SearchPhase(Phase):
             batch = bilevel.task.prepare(self.preprocess(images), labels)
             meters.add(bilevel.loss(batch).parts, weight=len(labels))
         genotype = self.genotype()
-        weights = bilevel.strategy.relax(bilevel.alphas)
+        weights = bilevel.weights()
         entropy = mixing_entropy(weights)
         budget = {"budget": bilevel.budget.report(weights, genotype)} if bilevel.budget else {}
         measure = bilevel.strategy.measure
@@ -212,7 +220,7 @@ class SearchPhase(Phase):
         """The genotype that the present alphas derive to."""
         bilevel = self.bilevel
         with torch.no_grad():
-            return bilevel.strategy.derive(bilevel.strategy.relax(bilevel.alphas))
+            return bilevel.strategy.derive(bilevel.weights())
 
     def result(self, records: Sequence[Mapping[str, Any]]) -> tuple[Genotype, int]:
         """The genotype that the search found, and the epoch that it is of."""

@@ -9,6 +9,7 @@ from sdedge.kernels import dispatch
 from sdedge.loop import Reporter, run_phase
 from sdedge.run import RunDir, write_atomic
 from sdedge.search.phase import SearchPhase
+from sdedge.search.stages import StagedSearch
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class SearchResult:
 
 
 def run_search(
-    phase: SearchPhase, run: RunDir, reporter: Reporter, *, resume: bool = False
+    phase: SearchPhase | StagedSearch, run: RunDir, reporter: Reporter, *, resume: bool = False
 ) -> SearchResult:
     """Search, or go on with the search in `run`, and write genotype.json.
 

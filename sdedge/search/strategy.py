@@ -18,6 +18,7 @@ from sdedge.search.alphas import Alphas
 from sdedge.space.supernet import MixingWeights
 
 if TYPE_CHECKING:
+    from sdedge.config import SearchConfig
     from sdedge.search.bilevel import Bilevel
     from sdedge.search.tasks.task import TaskBatch
 
@@ -25,6 +26,21 @@ if TYPE_CHECKING:
 Levels = Mapping[str, Tensor]
 # What an epoch logged.
 Record = Mapping[str, Any]
+
+
+# Cell type -> (edges, operations) of bool: what a stage's supernet may use.
+Allowed = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A part of a search with a supernet of its own."""
+
+    epochs: int
+    settings: Mapping[str, Any]  # of this stage's search
+    schedules: Mapping[str, Callable[[int, int], float]]
+    keep: int  # operations an edge that the next stage has, the strongest ones
+    cost: float  # of a step, in any unit; for estimates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +59,9 @@ class Strategy:
 
     schedules: Mapping[str, Callable[[int, int], float]] = field(default_factory=dict)
     """Scalars by name, from an epoch and the number of epochs."""
+
+    stages: Callable[[SearchConfig], Sequence[Stage]] | None = None
+    """Supernets to search one after the other; None: one for all epochs."""
 
     second_order: bool = False
     """Whether alpha's gradient takes second derivatives of the task's loss."""

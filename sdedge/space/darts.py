@@ -52,6 +52,11 @@ def cell_specs(
         reduction_prev = reduction
 
 
+def edge_index(node: int, source: int) -> int:
+    """Number of the edge from a source (0, 1: the cell's inputs) to a node, node-major."""
+    return node * (node + 3) // 2 + source
+
+
 class CellInputs(nn.Module):
     """Bring the two inputs of a cell to its channels and to one resolution."""
 

@@ -18,8 +18,8 @@ from sdedge.errors import KernelError
 from sdedge.kernels import Impl, mixed_sum, pools, separable
 from sdedge.kernels.batch_norm import batch_statistics
 from sdedge.space.bypass import operated, with_bypass
-from sdedge.space.darts import NODES
-from sdedge.space.operations import FactorizedReduce, reduction_halves
+from sdedge.space.darts import NODES, edge_index
+from sdedge.space.operations import FactorizedReduce, dropped, reduction_halves
 from sdedge.space.statistics import RunningStatistics
 
 if TYPE_CHECKING:
@@ -55,18 +55,21 @@ def fused_cell(
     impl: Impl,
     *,
     scalars: bool = False,
+    skip_dropout: Tensor | None = None,
 ) -> Tensor:
     """`sdedge.space.supernet.SearchCell.forward` for inputs that are rectified already."""
     states = list(cell.preprocess.of_rectified(r0, r1))
     terms: dict[int, list[Term]] = defaultdict(list)  # by node
     for node in range(NODES):
         for source in range(len(states) - 1 if node else 0, len(states)):
-            edges = {_edge(target, source): target for target in range(max(0, source - 1), NODES)}
+            edges = {
+                edge_index(target, source): target for target in range(max(0, source - 1), NODES)
+            }
             read = operated(states[source], cell.partial)
-            for term in _source(cell, read, list(edges), active, running, impl):
+            for term in _source(cell, read, list(edges), active, running, impl, skip_dropout):
                 terms[edges[term.edge]].append(term)
         node_terms = sorted(terms.pop(node, []), key=lambda term: term[:2])
-        rows = slice(_edge(node, 0), _edge(node + 1, 0))
+        rows = slice(edge_index(node, 0), edge_index(node + 1, 0))
         if node_terms:
             output = _node(node_terms, weights, running.training, impl)
         elif scalars:
@@ -79,11 +82,6 @@ def fused_cell(
             output = with_bypass(output, states, cell.strides[rows], weights[rows])
         states.append(output)
     return torch.cat(states[-NODES:], dim=1)
-
-
-def _edge(node: int, source: int) -> int:
-    """Number of the edge from a source (0, 1: the cell's inputs) to a node, node-major."""
-    return node * (node + 3) // 2 + source
 
 
 def _node(terms: Sequence[Term], weights: Tensor, training: bool, impl: Impl) -> Tensor:
@@ -134,6 +132,7 @@ def _source(
     active: "Active | None",
     running: RunningStatistics,
     impl: Impl,
+    skip_dropout: Tensor | None,
 ) -> Iterator[Term]:
     """All terms of the edges that leave a source of values x: (N, C, H, W)."""
     chosen: dict[str, list[int]] = {
@@ -153,7 +152,7 @@ def _source(
                 yield Term(e, cell.operations.index(name), pooled[i], statistics)
     for name in _SKIPS:
         if chosen.get(name):
-            yield from _skip(cell, name, x, chosen[name], stride, running)
+            yield from _skip(cell, name, x, chosen[name], stride, running, skip_dropout)
 
 
 def _stages(cell: "SearchCell", edge: int, name: str) -> list[nn.Module]:
@@ -209,11 +208,12 @@ def _skip(
     edges: Sequence[int],
     stride: int,
     running: RunningStatistics,
+    skip_dropout: Tensor | None,
 ) -> Iterator[Term]:
     number = cell.operations.index(name)
     if stride == 1:
         for e in edges:
-            yield Term(e, number, x, None)
+            yield Term(e, number, dropped(x, skip_dropout), None)
         return
     even, odd = reduction_halves(x)
     for e in edges:

@@ -139,3 +139,10 @@ _BUILDERS: dict[str, Callable[[int, int, bool], nn.Module]] = {
 def build_operation(name: str, channels: int, stride: int, *, search: bool) -> nn.Module:
     """The operation `name`: (N, C, H, W) -> (N, C, H/stride, W/stride)."""
     return _BUILDERS[name](channels, stride, search)
+
+
+def dropped(x: Tensor, share: Tensor | None) -> Tensor:
+    """Dropout whose share of zeros is a tensor, as a recorded step needs; None: x as it is."""
+    if share is None:
+        return x
+    return x * (torch.rand_like(x) >= share) / (1 - share)

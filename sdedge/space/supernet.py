@@ -5,7 +5,7 @@ written here is its plain form; `sdedge.space.fused` computes the same from the 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypedDict, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -18,7 +18,7 @@ from sdedge.kernels.dispatch import choose
 from sdedge.space.bypass import operated, with_bypass
 from sdedge.space.darts import EDGES, NODES, CellInputs, CellSpec, CifarStem, cell_specs
 from sdedge.space.fused import fused_cell, no_operation, nothing, pick, zero_weights
-from sdedge.space.operations import build_operation
+from sdedge.space.operations import build_operation, dropped
 from sdedge.space.statistics import RunningStatistics
 
 # Cell type ("normal", "reduce") -> (EDGES, operations) mixing weights.
@@ -28,6 +28,13 @@ ActiveOperations = Mapping[str, Sequence[Sequence[bool]]]
 Active = Sequence[Sequence[bool]]
 CELL_TYPES = ("normal", "reduce")
 WEIGHT_SHAPE = (EDGES, len(DARTS_OPERATIONS))
+
+
+class Extras(TypedDict):
+    """What some strategies change in every cell."""
+
+    scalars: bool
+    skip_dropout: Tensor | None
 
 
 class SupernetOutput(NamedTuple):
@@ -45,9 +52,18 @@ class MixedEdge(nn.ModuleList):
             build_operation(name, channels, stride, search=True) for name in operations[1:]
         )
 
-    def forward(self, x: Tensor, active: Sequence[bool] | None = None) -> list[Tensor]:
+    def forward(
+        self,
+        x: Tensor,
+        active: Sequence[bool] | None = None,
+        *,
+        skip_dropout: Tensor | None = None,
+    ) -> list[Tensor]:
         """The output for x: (N, C, H, W) of each operation, or of those that are active."""
-        return [operation(x) for k, operation in enumerate(self, 1) if active is None or active[k]]
+        chosen = [op for k, op in enumerate(self, 1) if active is None or active[k]]
+        return [
+            dropped(op(x), skip_dropout) if isinstance(op, nn.Identity) else op(x) for op in chosen
+        ]
 
 
 class SearchCell(nn.Module):
@@ -81,6 +97,7 @@ class SearchCell(nn.Module):
         active: Active | None = None,
         *,
         scalars: bool = False,
+        skip_dropout: Tensor | None = None,
     ) -> Tensor:
         """s0, s1: outputs of the two cells before; weights: (14, 8) -> (N, 4 * channels, H, W)."""
         states = list(self.preprocess(s0, s1))
@@ -90,7 +107,9 @@ class SearchCell(nn.Module):
             outputs, picked = [], []
             for state, e in zip(states, range(first, last), strict=True):
                 row = None if active is None else active[e]
-                outputs += self.edges[e](operated(state, self.partial), row)
+                outputs += self.edges[e](
+                    operated(state, self.partial), row, skip_dropout=skip_dropout
+                )
                 picked += [(e, k) for k in range(1, weights.shape[1]) if row is None or row[k]]
             if outputs:
                 node = mixed_sum(outputs, pick(weights, picked), impl="reference")
@@ -149,6 +168,7 @@ class Supernet(nn.Module):
         active: ActiveOperations | None = None,
         *,
         scalars: bool = False,
+        skip_dropout: Tensor | None = None,
     ) -> SupernetOutput:
         """Score normalised images.
 
@@ -159,7 +179,12 @@ class Supernet(nn.Module):
                 count as zero, and their weights get no gradient. Each node needs at least one.
             scalars: add every weight that is zero to its node all the same, so that it gets the
                 gradient of a scalar (GDAS); a node may then have no active operation.
+            skip_dropout: share of the values of an identity skip that are dropped in training.
         """
+        extras: Extras = {
+            "scalars": scalars,
+            "skip_dropout": skip_dropout if self.training else None,
+        }
         route = choose("supernet", self.impl, x.device, x.dtype, cpu=True)
         s0, s1 = self.stem(x)
         steps = [
@@ -168,14 +193,14 @@ class Supernet(nn.Module):
         ]
         if route == "reference":
             for cell, mixing, chosen in steps:
-                s0, s1 = s1, cell(s0, s1, mixing, chosen, scalars=scalars)
+                s0, s1 = s1, cell(s0, s1, mixing, chosen, **extras)
         else:
             running = RunningStatistics(training=self.training)
             r0: Tensor | None = None  # both outputs of the stem are one tensor
             for cell, mixing, chosen in steps:
                 r1 = F.relu(s1)
                 inputs = (r1 if r0 is None else r0, r1)
-                s1 = fused_cell(cell, *inputs, mixing, chosen, running, route, scalars=scalars)
+                s1 = fused_cell(cell, *inputs, mixing, chosen, running, route, **extras)
                 r0 = r1
             running.update()
         return SupernetOutput(self.classifier(s1.mean(dim=(2, 3))), s1)

@@ -11,6 +11,7 @@ from sdedge.search.strategies.darts_minus import DARTS_MINUS
 from sdedge.search.strategies.darts_plus import DARTS_PLUS
 from sdedge.search.strategies.fair_darts import FAIR_DARTS
 from sdedge.search.strategies.gdas import GDAS
+from sdedge.search.strategies.p_darts import P_DARTS
 from sdedge.search.strategies.pc_darts import PC_DARTS
 from sdedge.search.strategies.robust_darts import ROBUST_L2, ROBUST_STOP
 from sdedge.search.strategies.sdarts import SDARTS_ADV, SDARTS_RS
@@ -27,6 +28,7 @@ STRATEGIES: dict[str, Strategy] = {
         SDARTS_RS,
         SDARTS_ADV,
         PC_DARTS,
+        P_DARTS,
         DARTS_MINUS,
         DARTS_PLUS,
         ROBUST_L2,
@@ -47,6 +49,7 @@ _DECISIONS = {
     "derive": "how the genotype is derived",
     "measure": "what an epoch measures",
     "stop": "when to stop",
+    "stages": "the stages",
 }
 
 

@@ -43,7 +43,8 @@ def alpha_eigenvalue(bilevel: Bilevel, epoch: int, batch: TaskBatch) -> Mapping[
 
     def product(vector: Tensor) -> Tensor:
         bent = torch.autograd.grad(slope @ vector, alphas, retain_graph=True)
-        return torch.cat([b.flatten() for b in bent]) + decay * vector
+        total: Tensor = torch.cat([b.flatten() for b in bent]) + decay * vector
+        return total
 
     return {_EIGENVALUE: largest_eigenvalue(product, torch.randn_like(slope))}
 

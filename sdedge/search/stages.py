@@ -1,0 +1,123 @@
+"""A search in stages: each has a supernet of its own, and what it learns narrows the next one's.
+
+To the epoch loop it is one phase: epochs are counted through, and a checkpoint says which stage it
+is of.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdedge.checkpoint import under_prefix, with_prefix
+from sdedge.config import SearchConfig
+from sdedge.data.dataset import Dataset
+from sdedge.errors import RunError
+from sdedge.genotype import Genotype
+from sdedge.loop import Phase
+from sdedge.search.budget import Costs
+from sdedge.search.phase import SearchPhase
+from sdedge.search.strategies import get_strategy
+from sdedge.search.strategy import Allowed, Stage
+
+
+def build_search(
+    config: SearchConfig, dataset: Dataset, costs: Mapping[str, Costs] | None = None
+) -> "SearchPhase | StagedSearch":
+    """The phase that searches as `config` says; raises ConfigError as SearchPhase does."""
+    stages = get_strategy(config.strategy).stages
+    if stages is None:
+        return SearchPhase(config, dataset, costs)
+    return StagedSearch(config, dataset, costs, stages(config))
+
+
+class StagedSearch(Phase):
+    """The stages of a strategy, one after the other."""
+
+    name = "search"
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        dataset: Dataset,
+        costs: Mapping[str, Costs] | None,
+        stages: Sequence[Stage],
+    ) -> None:
+        self.config = config
+        self.seed = config.seed
+        self.data_fingerprint = dataset.fingerprint
+        self.epochs = sum(stage.epochs for stage in stages)
+        self._dataset, self._costs = dataset, costs
+        self._stages = stages
+        self._starts = list(accumulate((stage.epochs for stage in stages), initial=0))
+        self._enter(0, None)
+
+    def _enter(self, index: int, allowed: Allowed | None) -> None:
+        stage = self._stages[index]
+        strategy = get_strategy(self.config.strategy)
+        strategy = replace(strategy, schedules={**strategy.schedules, **stage.schedules})
+        config = replace(self.config, epochs=stage.epochs, **stage.settings)
+        self.index, self.allowed = index, allowed
+        self.inner = SearchPhase(config, self._dataset, self._costs, strategy, allowed)
+        self.steps, self.device = self.inner.steps, self.inner.device
+        self.evaluation_cost = self.inner.evaluation_cost
+
+    def _local(self, epoch: int) -> int:
+        return epoch - self._starts[self.index]
+
+    def relative_cost(self, epoch: int) -> float:
+        """Each stage in units of the present one; a stage costs as its cells and operations do."""
+        index = next(i for i, end in enumerate(self._starts[1:]) if epoch < end)
+        return self._stages[index].cost / self._stages[self.index].cost
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Enter the next stage where one begins."""
+        if epoch == self._starts[self.index + 1]:
+            keep = self._stages[self.index].keep
+            learned = self.inner.bilevel.weights()
+            allowed = {name: strongest(w.detach(), keep) for name, w in learned.items()}
+            self._enter(self.index + 1, allowed)
+        self.inner.begin_epoch(self._local(epoch))
+
+    def batches(self, epoch: int, start_step: int) -> Iterator[Any]:
+        """Those of the stage."""
+        return self.inner.batches(self._local(epoch), start_step)
+
+    def step(self, epoch: int, step: int, batch: Any) -> Mapping[str, Tensor]:
+        """One of the stage."""
+        return self.inner.step(self._local(epoch), step, batch)
+
+    def end_epoch(self, epoch: int) -> dict[str, Any]:
+        """What the stage logs, and which it is."""
+        return {"stage": self.index + 1, **self.inner.end_epoch(self._local(epoch))}
+
+    def result(self, records: Sequence[Mapping[str, Any]]) -> tuple[Genotype, int]:
+        """The genotype of the last stage, and the epoch that it is of."""
+        return self.inner.genotype(), len(records) - 1
+
+    def state(self) -> dict[str, Tensor]:
+        """The stage's state, which stage it is, and the operations that it has."""
+        return {
+            "stage": torch.tensor(self.index),
+            **with_prefix("allowed", self.allowed or {}),
+            **with_prefix("inner", self.inner.state()),
+        }
+
+    def load_state(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        """Enter the stage that the state is of, and put it back."""
+        index = int(tensors["stage"]) if "stage" in tensors else -1
+        if not 0 <= index < len(self._stages):
+            raise RunError(f"{path} is of no stage of {self.config.strategy}")
+        allowed = under_prefix("allowed", tensors)
+        self._enter(index, {n: a.to(self.device) for n, a in allowed.items()} or None)
+        self.inner.load_state(under_prefix("inner", tensors), path)
+
+
+def strongest(weights: Tensor, keep: int) -> Tensor:
+    """Which operations of each edge are among its `keep` strongest: (edges, operations) of bool."""
+    kept = torch.zeros_like(weights, dtype=torch.bool)
+    return kept.scatter_(1, weights.topk(keep, dim=1).indices, True)
