@@ -84,6 +84,9 @@ class Stepper:
             feature_channels=supernet.feature_channels,
             image_size=setting.image_size,
             value_range=VALUE_RANGE,
+            classes=CLASSES,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.25, 0.25, 0.25),
         )
         for module in (supernet, task):
             module.to(device, dtype)

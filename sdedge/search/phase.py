@@ -101,6 +101,9 @@ class SearchPhase(Phase):
             feature_channels=supernet.feature_channels,
             image_size=dataset.image_size,
             value_range=dataset.value_range,
+            classes=len(dataset.classes),
+            mean=dataset.mean,
+            std=dataset.std,
         )
         if strategy.second_order and task.harmonised:
             raise ConfigError(

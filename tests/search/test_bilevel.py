@@ -44,7 +44,13 @@ def build(
         partial=method.partial,
     )
     heads = build_task(
-        config, feature_channels=supernet.feature_channels, image_size=SIZE, value_range=RANGE
+        config,
+        feature_channels=supernet.feature_channels,
+        image_size=SIZE,
+        value_range=RANGE,
+        classes=CLASSES,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
     )
     alphas = {
         name: torch.randn_like(alpha, dtype=dtype).requires_grad_()

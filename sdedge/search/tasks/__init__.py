@@ -41,9 +41,9 @@ def build_task(
     feature_channels: int,
     image_size: int,
     value_range: tuple[float, float],
-    classes: int = 10,
-    mean: Channels = (0.0, 0.0, 0.0),
-    std: Channels = (1.0, 1.0, 1.0),
+    classes: int,
+    mean: Channels,
+    std: Channels,
 ) -> Task:
     """The task that `config` names, for what `TaskSetting` describes.
 
