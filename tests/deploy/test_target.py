@@ -47,7 +47,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def damaged(tmp_path: Path) -> Callable[[str, Any], Path]:
     """Write pi4's profile with the field at a dotted path set, or deleted."""
-    whole = json.loads((Path(module.__file__).parent / "targets" / "pi4.json").read_text())
+    whole = json.loads((Path(module.__file__).parent / "profiles" / "pi4.json").read_text())
 
     def write(path: str, value: Any) -> Path:
         data = copy.deepcopy(whole)
