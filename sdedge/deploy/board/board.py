@@ -213,6 +213,7 @@ def write(path: Path, report: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise BundleError(
             f"cannot write {path} ({error.strerror}): choose another place with --out"
         ) from error
@@ -239,7 +240,7 @@ def main() -> int:
     try:
         bench.check_least(1, threads=threads)
         bench.check_least(0, seconds=settings.seconds)
-        if not os.access(settings.out.absolute().parent, os.W_OK):
+        if settings.out.is_dir() or not os.access(settings.out.absolute().parent, os.W_OK):
             raise BundleError(f"cannot write {settings.out}: choose another place with --out")
         report = run(threads, settings.seconds, emulated)
         write(settings.out, report)

@@ -256,7 +256,7 @@ def class_scores(
             progress(sum(map(len, found)), len(rows))
     logits = np.concatenate(found)
     if not np.isfinite(logits).all():
-        raise ExportError("the quantised model gives scores that are not finite; train it again")
+        raise ExportError("the exported model gives scores that are not finite; train it again")
     return logits
 
 

@@ -73,13 +73,17 @@ class _Run:
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except ORT_ERRORS as error:
             raise BenchError(f"{name} does not load: {error_text(error)}") from error
+        self._name = name
         (image,) = self._session.get_inputs()
         self._feed: dict[str, Any] = {image.name: random_image(shape, np.float32)}
         self.times_ns: list[int] = []
 
     def once(self) -> None:
         start = time.perf_counter_ns()
-        self._session.run(None, self._feed)
+        try:
+            self._session.run(None, self._feed)
+        except ORT_ERRORS as error:
+            raise BenchError(f"{self._name} does not run: {error_text(error)}") from error
         self.times_ns.append(time.perf_counter_ns() - start)
 
     @property
