@@ -166,7 +166,7 @@ def _layout(rates: "Rates") -> str:
 def _band(error: "ErrorBand") -> str:
     return (
         f"measured latency is {error.low:.2f} to {error.high:.2f} times the predicted one "
-        f"({error.coverage:.0%} of networks, by {error.networks} that were held out)"
+        f"({error.coverage:.0%} of networks, by {error.networks} that were left out)"
     )
 
 

@@ -101,7 +101,7 @@ def test_one_profile_is_shown_with_its_sources() -> None:
         *("412 bytes and its weights", "ResNet-32 takes more code"),
     ):
         assert words in done.stdout
-    assert "of networks, by 9 that were held out" in done.stdout
+    assert "of networks, by 9 that were left out" in done.stdout
     profile = told("show", "cortex-m4")
     assert (profile["name"], profile["ram_bytes"]) == ("cortex-m4", 655360)
 

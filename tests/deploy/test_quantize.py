@@ -363,7 +363,7 @@ class TestChoice:
         [
             (0.895, 0.9, "int8", None),
             (0.89, 0.9, "fp32", "loses 1.00 points"),
-            (0.90, 1.1, "fp32", "takes 1.100 ms on this CPU, fp32 1.000"),
+            (0.90, 1.1, "fp32", "takes 1.100 ms on the CPU that exported it, fp32 1.000"),
         ],
     )
     def test_int8_is_recommended_where_it_is_faster_and_as_accurate(

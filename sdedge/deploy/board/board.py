@@ -197,12 +197,13 @@ def run(threads: int, seconds: float, emulated: bool) -> dict[str, Any]:
             print("This x86 processor has no VNNI, so int8 sums saturate: use the fp32 network.")
     else:
         gc.disable()  # a collection inside a timed run would count as the model's time
-        report["models"] = [measured(row, threads, seconds) for row in report["models"]]
-        for row in report["models"]:
-            print(speed(row), flush=True)
-        micro = [measured(row, threads, seconds * MICRO_SHARE) for row in manifest["micro"]]
-        print(f"{len(micro)} micro-benchmarks measured")
-        report["micro"] = micro
+        for i, row in enumerate(report["models"]):
+            report["models"][i] = measured(row, threads, seconds)
+            print(speed(report["models"][i]), flush=True)
+        for i, row in enumerate(manifest["micro"]):
+            report["micro"].append(measured(row, threads, seconds * MICRO_SHARE))
+            if (i + 1) % 20 == 0 or i + 1 == len(manifest["micro"]):
+                print(f"{i + 1} of {len(manifest['micro'])} micro-benchmarks measured", flush=True)
     return report
 
 

@@ -205,7 +205,10 @@ def _measured(precision: Precision, latencies: Mapping[str, float], source: str)
 def _latencies(result: Mapping[str, Any], source: str) -> dict[str, float]:
     """The latency of each micro-benchmark by its name, once the result is fit for use."""
     if result.get("format") != FORMAT:
-        raise TargetError(f"{source}: its format is {result.get('format')!r}, not {FORMAT}")
+        raise TargetError(
+            f"{source}: this is no result of this sdedge's board.py (format {result.get('format')!r}, "
+            f"not {FORMAT}); make a bundle with `sdedge bundle`, and run its board.py on the board"
+        )
     if result.get("emulated") is not False:
         raise TargetError(
             f"{source}: measured on an emulated processor, whose time is not a device's; run the "
