@@ -206,8 +206,9 @@ def _latencies(result: Mapping[str, Any], source: str) -> dict[str, float]:
     """The latency of each micro-benchmark by its name, once the result is fit for use."""
     if result.get("format") != FORMAT:
         raise TargetError(
-            f"{source}: this is no result of this sdedge's board.py (format {result.get('format')!r}, "
-            f"not {FORMAT}); make a bundle with `sdedge bundle`, and run its board.py on the board"
+            f"{source}: this is no result of this sdedge's board.py "
+            f"(format {result.get('format')!r}, not {FORMAT}); make a bundle with `sdedge bundle`, "
+            "and run its board.py on the board"
         )
     if result.get("emulated") is not False:
         raise TargetError(
