@@ -5,8 +5,8 @@
 `naive_fp32` is torch.onnx.export of the network as it is, `naive_int8` what quantize_static of ONNX
 Runtime makes of that with its defaults; `fp32` and `int8` are what `sdedge export --int8` writes.
 All are calibrated on the same training images. An fp32 file must give torch's scores, and an int8
-file fp32's class for most test images, or nothing is timed. The four then run in turns, one image a
-run, on one thread.
+file fp32's class for most test images, or nothing is timed. The four then run in turns of nine
+runs, one image a run, on one thread.
 """
 
 import argparse
@@ -148,9 +148,9 @@ def measure(
         **rows,
         "parameters": count_network(network, description.image_size).params,
         "images": len(data.test.labels[:limit]),
-        "threads": THREADS,
         "int8_method": quantized.best.method,
         **describe_environment(CPU),
+        "threads": THREADS,  # of a run; the environment's are torch's
     }
 
 

@@ -69,6 +69,7 @@ def bench(
 ) -> None:
     """Measure an exported network here, or predict how it fits a device."""
     from sdedge.deploy.fit.check import Limits
+    from sdedge.deploy.targets.target import HOST
 
     limits = Limits(
         max_latency_ms=max_latency_ms,
@@ -93,11 +94,13 @@ def bench(
     value: dict[str, Any] = {}
     measured = None
     if measures:
+        # To be comparable with its prediction; another device's threads are not this machine's.
+        predicted = next((row.target.threads for row in rows if row.target.name == HOST), None)
         measured = network.measure(
             out,
             chosen,
             batch=1 if batch is None else batch,
-            threads=rows[0].target.threads if target and threads is None else threads,
+            threads=predicted if threads is None else threads,
             shape=image,
             profile=profile,
         )
@@ -273,7 +276,7 @@ def _dimensions(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     parts = text.split(",")
-    if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
+    if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
         raise ConfigError(f"--shape {text!r} is not three numbers, such as 3,32,32")
     return tuple(int(part) for part in parts)
 

@@ -75,14 +75,25 @@ def plan_budget(out: Console, config: SearchConfig, classes: int, image_size: in
 
 
 def known_problem(config: SearchConfig) -> tuple[int, int] | None:
-    """Classes and image size of a data set that need not be opened for that, else None."""
-    from sdedge.data.catalog import DATASETS, describe_datasets
+    """Classes and image size that a budget is for, known before any image is decoded.
 
-    if config.dataset not in DATASETS:
+    None without a budget, and where there is no such data set. Raises DataError for a folder
+    without classes.
+    """
+    from sdedge.data.catalog import DATASETS, describe_datasets
+    from sdedge.data.folder import folder_source
+
+    if not config.budgeted:
         return None
-    rows = describe_datasets(Path(config.data_root))
-    row = next(row for row in rows if row["name"] == config.dataset)
-    return row["classes"], config.image_size or row["image_size"]
+    if config.dataset in DATASETS:
+        rows = describe_datasets(Path(config.data_root))
+        row = next(row for row in rows if row["name"] == config.dataset)
+        return row["classes"], config.image_size or row["image_size"]
+    folder = Path(config.dataset).expanduser()
+    if not folder.is_dir():
+        return None
+    source = folder_source(folder, config.stored_size, config.data_seed)
+    return len(source.decode().classes), source.image_size  # nothing is read until it is iterated
 
 
 def planned_costs(run: RunDir) -> "dict[str, Costs]":
@@ -90,7 +101,9 @@ def planned_costs(run: RunDir) -> "dict[str, Costs]":
     from sdedge.search.budget import Costs
 
     file = budget_file(run)
-    costs = read_json(file).get("costs", {})
+    costs = read_json(file).get("costs")
+    if not isinstance(costs, dict):
+        raise RunError(f"{file} is damaged: costs is {costs!r}")
     return {name: Costs.from_dict(c, source=str(file)) for name, c in costs.items()}
 
 

@@ -158,7 +158,10 @@ def _report_int8(out: Console, path: Path, report: "Int8Report") -> None:
         f"{report.latency_p50_ms:.3f} ms, fp32 {report.fp32_latency_p50_ms:.3f} ms"
     )
     if not report.settled:
-        out.print("  [yellow]these medians did not settle: other work is using the CPU[/yellow]")
+        out.print(
+            "  [yellow]these medians did not settle, as other work is using the CPU; export again "
+            "when it is idle[/yellow]"
+        )
     if report.reasons:
         out.print(f"  [yellow]recommended: fp32. int8: {'; '.join(report.reasons)}[/yellow]")
     else:

@@ -116,6 +116,11 @@ def print_notes(out: Console, rows: Sequence["Row"]) -> None:
         out.print("[dim]int8*: as it would be if quantised; there is no such file.[/dim]")
     if any(row.target.flash_bytes for row in rows):
         out.print("[dim]RAM and flash of a microcontroller are with the runtime's.[/dim]")
+    if any(row.target.flash_bytes is None for row in rows):
+        out.print(
+            "[dim]RAM is of activations; a device with an operating system has to hold weights and "
+            "runtime too.[/dim]"
+        )
     if any(not check.certain for row in rows for check in row.fit.checks):
         out.print("[dim]latency?: the limit lies within the interval of the prediction.[/dim]")
     if any(row.prediction.partial for row in rows):

@@ -41,7 +41,7 @@ def memory(
     if int8:
         graph = graph.as_int8()
     plan, flash = plan_memory(graph), flash_bytes(graph)
-    _report(console(json_output=json_output), model, graph, plan, flash)
+    _report(console(json_output=json_output), model, graph, plan, flash, as_int8=int8)
     if json_output:
         print_json(_summary(model, graph, plan, flash))
 
@@ -67,17 +67,24 @@ def _summary(model: Path, graph: "Graph", plan: "MemoryPlan", flash: int) -> dic
     }
 
 
-def _report(out: Console, model: Path, graph: "Graph", plan: "MemoryPlan", flash: int) -> None:
+def _report(
+    out: Console, model: Path, graph: "Graph", plan: "MemoryPlan", flash: int, *, as_int8: bool
+) -> None:
+    precision = f"as it would be in {graph.precision}" if as_int8 else graph.precision
     proof = "no order needs less" if plan.optimal else "the best order found"
     out.print(
-        f"[bold]{escape(str(model))}[/bold], {graph.precision}, {len(graph.operators)} operators, "
-        f"{graph.parameters:,} parameters"
+        f"[bold]{escape(str(model))}[/bold], {precision}, {len(graph.operators)} operators, "
+        f"{graph.parameters:,} parameters with batch norm folded"
     )
     rows = [
         ("peak RAM", kilobytes(plan.peak_ram_bytes), f"tensors alive at once; {proof}"),
         ("in one block", kilobytes(plan.arena_bytes), "placed as TFLite Micro does, with gaps"),
         ("in the file's order", kilobytes(plan.file_order_bytes), "peak RAM without reordering"),
-        ("flash", kilobytes(flash), "weights and the graph, without the runtime's code"),
+        (
+            "flash",
+            kilobytes(flash),
+            "weights and the graph as STM32Cube.AI stores it, without its code",
+        ),
         ("weights", kilobytes(graph.weight_bytes), ""),
     ]
     out.print(table("", ("memory", "size", ""), rows), soft_wrap=False)

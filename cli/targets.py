@@ -63,14 +63,14 @@ def show(name: Name, json_output: options.Json = False) -> None:
         return
     out = console()
     out.print(f"[bold]{escape(target.title)}[/bold] ({escape(target.chip)})")
-    threads = f"{target.threads} thread{'s' if target.threads > 1 else ''}"
     measured = "" if target.measured else ", rates from published latencies"
-    out.print(f"  {escape(target.runtime)}, {threads}{measured}")
+    out.print(f"  {escape(target.runtime)}, {threads_text(target.threads)}{measured}")
     facts = {
         "clock": target.clock_mhz and f"{target.clock_mhz} MHz",
         "RAM": _size(target.ram_bytes),
         "flash": target.flash_bytes and _size(target.flash_bytes),
         "code of the runtime": _size(target.code_bytes),
+        "flash an operator": f"{target.operator_bytes} bytes and its weights",
         "RAM of the runtime": _size(target.runtime_ram_bytes),
         "power": target.power_mw and f"{target.power_mw:g} mW",
     }
@@ -93,15 +93,17 @@ def calibrate(
         Path | None,
         typer.Argument(help="What board.py of a bundle wrote; left out: measure this machine."),
     ] = None,
-    threads: Annotated[int, typer.Option(help="Threads, where this machine is measured.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads, where this machine is measured (1).")
+    ] = None,
     ram_mb: Annotated[
-        int | None, typer.Option(help="RAM of a device that is not among the targets.")
+        int | None, typer.Option(help="RAM of the device; needed for one not among the targets.")
     ] = None,
     json_output: options.Json = False,
 ) -> None:
     """Make a profile from measurements of a device."""
     from sdedge.deploy.board.calibrate import calibrate as fit
-    from sdedge.deploy.board.calibrate import host_ram_bytes, read_result
+    from sdedge.deploy.board.calibrate import read_result
     from sdedge.deploy.targets.target import HOST, check_name, save_target
 
     check_name(name)
@@ -114,11 +116,15 @@ def calibrate(
                 f"no result to make {name} of: give the result.json that board.py wrote on it "
                 "(only host is measured here)"
             )
-        measured, source = _measure(out, threads), "this machine"
+        measured, source = _measure(out, 1 if threads is None else threads), "this machine"
+    elif threads is not None:
+        raise ConfigError(
+            f"--threads {threads} is for measuring this machine; leave it out, as {result} has "
+            "been measured with its own"
+        )
     else:
         measured, source = read_result(result), str(result)
-    ram_bytes = host_ram_bytes() if name == HOST else ram_mb and ram_mb * 2**20
-    target = fit(name, measured, source=source, ram_bytes=ram_bytes)
+    target = fit(name, measured, source=source, ram_bytes=ram_mb and ram_mb * 2**20)
     path = save_target(target)
     if json_output:
         print_json({"name": target.name, "path": str(path), **target.to_dict()})
@@ -160,7 +166,7 @@ def _layout(rates: "Rates") -> str:
 def _band(error: "ErrorBand") -> str:
     return (
         f"measured latency is {error.low:.2f} to {error.high:.2f} times the predicted one "
-        f"({error.coverage:.0%} of networks, by {error.networks} that were held out)"
+        f"({error.coverage:.0%} of networks, by {error.networks} that were left out)"
     )
 
 

@@ -75,7 +75,7 @@ def card_text(run: RunDir) -> str:
         parts = [
             f"# Model card: {dataset}, {len(metadata.classes)} classes",
             _what(run, metadata, export, train),
-            f"## Data\n\n{_data(metadata, export, train, dataset)}",
+            f"## Data\n\n{_data(export, train, dataset)}",
             f"## Accuracy\n\n{_accuracy(export)}",
             f"## Size and memory\n\n{_size(run, export)}",
             f"## Latency\n\n{_latency(run, export)}",
@@ -85,7 +85,7 @@ def card_text(run: RunDir) -> str:
         ]
     except KeyError as error:
         raise RunError(
-            f"{run.path}: export.json or config.json lacks {error}; "
+            f"{run.path}: export.json, config.json or a bench file lacks {error}; "
             f"make it again with `sdedge export --run {run.path}`"
         ) from error
     return "\n\n".join(parts) + "\n"
@@ -123,9 +123,7 @@ def _what(
     )
 
 
-def _data(
-    metadata: Metadata, export: Mapping[str, Any], train: Mapping[str, Any], dataset: str
-) -> str:
+def _data(export: Mapping[str, Any], train: Mapping[str, Any], dataset: str) -> str:
     return (
         f"Trained on the training images of {dataset} (epochs: {train['epochs']}, batch size: "
         f"{train['batch_size']}, augmentation: {train['augmentation']}, seed: {train['seed']}); "

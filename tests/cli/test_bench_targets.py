@@ -22,6 +22,7 @@ from sdedge.deploy.fit.mlperf import CLASSES
 from sdedge.deploy.latency import profiler
 from sdedge.deploy.onnx.write import INPUT, to_onnx
 from sdedge.deploy.targets.target import list_targets, load_target, save_target
+from sdedge.errors import BenchError
 from sdedge.genotype import published
 from sdedge.run import RunDir, write_json
 from sdedge.space.saved import NetworkDescription
@@ -153,6 +154,24 @@ def test_measured_on_this_machine_beside_its_prediction(run: Path) -> None:
     assert "measured p50" in shown
 
 
+def test_only_the_threads_of_this_machine_are_taken_for_a_measurement(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def bench(model: Path, *, threads: int | None, **_: Any) -> Any:
+        asked.append(threads)
+        raise BenchError("measured enough")
+
+    monkeypatch.setattr(profiler, "run_bench", bench)
+    save_target(replace(load_target("host"), threads=3))
+    assert load_target("pi4").threads == 4
+    for which in (("--target", "pi4"), ("--target", "host"), ("--all-targets",)):
+        complaint("bench", "--run", run, "--device", "cpu", *which)
+    complaint("bench", "--run", run, "--device", "cpu", "--target", "host", "--threads", "1")
+    assert asked == [None, 3, 3, 1]
+
+
 def test_the_quantised_file_is_measured_and_kept_apart(run: Path) -> None:
     value = told("bench", "--run", run, "--int8", *FAST)
     assert value["model"] == "model.int8.onnx"
@@ -187,6 +206,9 @@ def test_place_on_the_scale(run: Path) -> None:
         (["--target", "pi4", "--batch", "4"], "add --device cpu"),
         (["--target", "pi4", "--device", "cpu", "--batch", "0"], "batch must be at least 1, not 0"),
         (["--threads", "0"], "threads must be at least 1, not 0"),
+        (["--shape", "3,32"], "--shape '3,32' is not three numbers"),
+        (["--shape", "3,32,²"], "--shape '3,32,²' is not three numbers"),
+        (["--shape", "3,0,32"], "shape must be at least 1, not 0"),
         (["--target", "pi4", "--precision", "fp16"], "'fp16' is none of fp32, int8"),
         (["--int8", "--precision", "fp32"], "exclude each other"),
         (["--device", "tpu", "--target", "pi4"], "there is: cpu"),

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from sdedge.cli.budget import budgeted_size, report_verdict
+from sdedge.cli.budget import budgeted_size, known_problem, planned_costs, report_verdict
 from sdedge.cli.main import app
 from sdedge.config import SearchConfig
 from sdedge.deploy.fit import prices
@@ -144,10 +144,38 @@ def test_an_interrupted_search_goes_on_within_its_budget(
     assert plans[0] == plans[1]
 
 
-@pytest.mark.slow
-def test_a_folder_is_opened_to_know_its_classes(tmp_path: Path) -> None:
-    result = sdedge(*SEARCH[:-2], "--dataset", tmp_path / "none", "--max-params", "9")
-    assert "neither a data set nor a folder" in result.stderr
+@pytest.mark.parametrize(("size", "expected"), [((), 64), (("--image-size", "8"), 8)])
+def test_a_folders_classes_are_known_before_any_image_is_opened(
+    tmp_path: Path, size: tuple[str, ...], expected: int
+) -> None:
+    for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png", "owl/1.png", "owl/2.png"):
+        file = tmp_path / "photos" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"no image")
+    command = ("--dataset", tmp_path / "photos", "--data-root", tmp_path / "data", *size)
+    result = sdedge("search", *command, "--max-params", "9")
+    assert "no network of this space meets the budget" in result.stderr
+    assert f"images of {expected} px" in result.stderr
+    assert not (tmp_path / "data").exists()
+    config = SearchConfig(
+        dataset=str(tmp_path / "photos"), max_params=9, image_size=8 if size else None
+    )
+    assert known_problem(config) == (3, expected)
+    assert known_problem(replace(config, max_params=None)) is None
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    result = sdedge("search", "--dataset", tmp_path / "none", "--max-params", "9")
+    assert "neither a data set nor a folder" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("damage", [{}, {"costs": []}, {"costs": {"max_params": 3}}])
+def test_a_search_does_not_go_on_without_the_prices_it_began_with(
+    tmp_path: Path, damage: dict[str, Any]
+) -> None:
+    write_json(tmp_path / "budget.json", {**PLANNED, **damage})
+    with pytest.raises(RunError, match=r"budget\.json is damaged"):
+        planned_costs(RunDir(tmp_path))
 
 
 PLANNED = Requirements(

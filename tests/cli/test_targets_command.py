@@ -96,9 +96,12 @@ def test_the_list_names_device_runtime_and_where_rates_come_from() -> None:
 def test_one_profile_is_shown_with_its_sources() -> None:
     done = targets("show", "cortex-m4")
     assert done.exit_code == 0, done.output
-    for words in ("X-CUBE-AI 9.0", "640 KiB", "41.9 mW", "GMAC/s", "6.919 mJ in 165.1 ms"):
+    for words in (
+        *("X-CUBE-AI 9.0", "1 thread, ", "640 KiB", "41.9 mW", "GMAC/s", "6.919 mJ in 165.1 ms"),
+        *("412 bytes and its weights", "ResNet-32 takes more code"),
+    ):
         assert words in done.stdout
-    assert "of networks, by 9 that were held out" in done.stdout
+    assert "of networks, by 9 that were left out" in done.stdout
     profile = told("show", "cortex-m4")
     assert (profile["name"], profile["ram_bytes"]) == ("cortex-m4", 655360)
 
@@ -165,3 +168,14 @@ def test_a_board_is_not_measured_from_here(tmp_path: Path) -> None:
     assert "give the result.json that board.py wrote" in complaint("calibrate", "pi4")
     assert "does not exist" in complaint("calibrate", "pi4", tmp_path / "none.json")
     assert "--ram-mb is 0" in complaint("calibrate", "pi4", tmp_path / "x", "--ram-mb", "0")
+
+
+def test_threads_are_of_a_measurement_here(result: Path) -> None:
+    assert "--threads 2 is for measuring this machine" in complaint(
+        "calibrate", "pi4", result, "--threads", "2"
+    )
+    assert not user_folder().exists()
+
+
+def test_the_ram_that_is_given_goes_before_the_devices(result: Path) -> None:
+    assert told("calibrate", "pi4", result, "--ram-mb", "8192")["ram_bytes"] == 2**33

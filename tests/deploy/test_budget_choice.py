@@ -122,6 +122,7 @@ def smallest() -> dict[str, float]:
     return {limit: min(size.to_dict()["found"][limit] for size in sizes) for limit in LIMITS}
 
 
+@pytest.mark.slow
 def test_no_cell_needs_less_than_the_smallest() -> None:
     least = smallest()
     for genotype in cells(0, 12):

@@ -278,6 +278,7 @@ class TestOnTheBoard:
             ("--threads=0", "threads must be at least 1, not 0"),
             ("--seconds=nan", "seconds must be at least 0, not nan"),
             ("--out=none/r.json", "none/r.json: choose another place with --out"),
+            ("--out=samples", "samples: choose another place with --out"),
         ],
     )
     def test_settings_are_checked_first(self, board: Path, argument: str, told: str) -> None:
@@ -299,6 +300,16 @@ def test_the_program_needs_only_what_a_board_has() -> None:
         "bench",
         "sdedge.deploy.latency",
     }
+
+
+def test_a_result_that_cannot_be_written_leaves_nothing(
+    program: ModuleType, tmp_path: Path
+) -> None:
+    taken = tmp_path / "taken" / "result.json"
+    taken.mkdir(parents=True)
+    with pytest.raises(program.BundleError, match=r"result\.json .*another place with --out"):
+        program.write(taken, {})
+    assert [*taken.parent.iterdir()] == [taken]
 
 
 X86_CPUINFO = "processor\t: 0\nvendor_id\t: GenuineIntel\n"

@@ -26,7 +26,7 @@ from sdedge.deploy.board.micro import NETWORK, Micro, file_name, micro_models, m
 from sdedge.deploy.graph.read import Precision, read_graph
 from sdedge.deploy.targets.predict import predict
 from sdedge.deploy.targets.rates import Sample, error_band, fit_rates, held_out_ratios, predicted_ms
-from sdedge.deploy.targets.target import Rates, load_target
+from sdedge.deploy.targets.target import Rates, load_target, read_target, save_target
 from sdedge.errors import TargetError
 
 TRUE = replace(
@@ -193,12 +193,25 @@ def test_one_precision_is_enough_and_a_new_board_needs_its_ram(
     monkeypatch.setattr(module, "measured_rates", lambda samples: TRUE)
     rows = [row for row in result["micro"] if not row["file"].endswith("int8.onnx")]
     given = {**result, "micro": rows}
-    with pytest.raises(TargetError, match=r"mine is no known device: .* --ram-mb"):
-        calibrate("mine", given, source="result.json")
     target = calibrate("mine", given, source="result.json", ram_bytes=2**28)
     assert (target.name, target.chip, target.ram_bytes) == ("mine", "Some Board", 2**28)
     assert target.precisions == ("fp32",)
     assert target.flash_bytes is None
+    monkeypatch.setattr(module, "measured_rates", None)  # which take long: never called
+    with pytest.raises(TargetError, match=r"mine is no known device: .* --ram-mb"):
+        calibrate("mine", given, source="result.json")
+
+
+@pytest.mark.parametrize("name", ["pi4", "mine", "host"])
+def test_the_profile_is_whole_and_of_the_ram_that_is_given(
+    result: dict[str, Any], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(module, "measured_rates", lambda samples: TRUE)
+    target = calibrate(name, result, source="result.json", ram_bytes=8 * 2**30)
+    assert target == read_target(save_target(target))
+    assert (target.ram_bytes, target.sources["ram_bytes"]) == (8 * 2**30, "as given")
+    assert target.operator_bytes == module.OPERATOR_BYTES
+    assert "ONNX files" in target.sources["operator_bytes"]
 
 
 def _without(result: dict[str, Any], field: str) -> dict[str, Any]:
@@ -210,9 +223,10 @@ def _without(result: dict[str, Any], field: str) -> dict[str, Any]:
     [
         (lambda r: {**r, "emulated": True}, "emulated processor, whose time is not a device's"),
         (lambda r: _without(r, "emulated"), "emulated processor"),
-        (lambda r: {**r, "format": 2}, "its format is 2, not 1"),
+        (lambda r: {**r, "format": 2}, r"no result of this sdedge's board.py \(format 2, not 1\)"),
         (lambda r: {**r, "threads": 0}, "threads is 0; it must be a whole number above 0"),
         (lambda r: {**r, "machine": {}}, "machine does not name cpu_model and onnxruntime_version"),
+        (lambda r: {**r, "machine": {**r["machine"], "cpu_model": " "}}, "machine does not name"),
         (lambda r: {**r, "micro": {}}, "micro is not a list of measurements"),
         (lambda r: {**r, "micro": []}, "there are no micro-benchmarks in it"),
         (

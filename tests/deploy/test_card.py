@@ -19,6 +19,7 @@ from PIL import Image
 from sdedge.config import TrainConfig
 from sdedge.data.decode import decode_file
 from sdedge.deploy.card import CARD, ClassCount, card_text, count_by_class, write_card
+from sdedge.deploy.export import write_export
 from sdedge.deploy.int8.choose import Int8Report
 from sdedge.deploy.onnx.metadata import read_metadata
 from sdedge.deploy.onnx.verify import ExportReport
@@ -210,12 +211,44 @@ class TestRefusals:
             write_card(run)
         assert not (run.path / CARD).exists()
 
+    def test_a_measurement_without_its_figures(self, make: Callable[..., RunDir]) -> None:
+        run = make()
+        write_json(run.path / "bench.json", {"model": "model.onnx"})
+        with pytest.raises(RunError, match=r"a bench file lacks 'settled'"):
+            write_card(run)
+
     @pytest.mark.parametrize("data", [b"", b"not a model"])
     def test_a_model_of_somebody_else(self, make: Callable[..., RunDir], data: bytes) -> None:
         run = make()
         run.onnx.write_bytes(data)
         with pytest.raises(ExportError, match=r"model\.onnx does not say how to prepare"):
             write_card(run)
+
+
+class TestExport:
+    @pytest.fixture
+    def run(self, make: Callable[..., RunDir]) -> RunDir:
+        """That has a card."""
+        run = make()
+        write_card(run)
+        return run
+
+    def test_a_file_that_cannot_be_written_leaves_all_as_it_was(self, run: RunDir) -> None:
+        run.onnx.unlink()
+        (run.onnx / "in the way").mkdir(parents=True)
+        before = {path: path.stat().st_mtime_ns for path in run.path.iterdir()}
+        with pytest.raises(RunError, match=r"cannot write .*model\.onnx"):
+            write_export(run, b"new", REPORT, COUNTS, (b"new", INT8))
+        assert {path: path.stat().st_mtime_ns for path in run.path.iterdir()} == before
+
+    def test_a_second_file_that_cannot_leaves_no_figures_of_the_earlier(self, run: RunDir) -> None:
+        run.onnx_int8.unlink()
+        run.onnx_int8.mkdir()
+        with pytest.raises(RunError, match=r"cannot write .*model\.int8\.onnx"):
+            write_export(run, b"new", REPORT, COUNTS, (b"new", INT8))
+        assert run.onnx.read_bytes() == b"new"
+        assert not (run.path / "export.json").exists()
+        assert not (run.path / CARD).exists()
 
 
 def expected_answer(run: RunDir, pixels: np.ndarray, *, normalize: bool) -> tuple[str, float]:

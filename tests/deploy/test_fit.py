@@ -67,7 +67,7 @@ def graph(tmp_path: Path) -> Graph:
 @pytest.fixture
 def board() -> Target:
     """It runs an operating system."""
-    return replace(load_target("pi4"), ram_bytes=2**30, runtime_ram_bytes=2**25)
+    return replace(load_target("pi4"), ram_bytes=2**30, runtime_ram_bytes=2**25, operator_bytes=100)
 
 
 @pytest.fixture
@@ -81,6 +81,7 @@ def controller() -> Target:
         flash_bytes=256 * KB,
         runtime_ram_bytes=8 * KB,
         code_bytes=50 * KB,
+        operator_bytes=1000,
     )
 
 
@@ -116,7 +117,7 @@ def test_a_controller_shares_its_memory_with_the_runtime(graph: Graph, controlle
     fit = check_fit(graph, controller, Limits(max_ram_kb=10))
     found = {check.limit: check for check in fit.checks}
     assert fit.ram_bytes == ARENA + 8 * KB
-    assert fit.flash_bytes == flash_bytes(graph, 50 * KB)
+    assert fit.flash_bytes == flash_bytes(graph, 50 * KB, operator_bytes=1000)
     assert found["max_ram_kb"].found == found["ram"].found == fit.ram_bytes / KB
     assert fit.missed == ("max_ram_kb",)
     assert (found["ram"].allowed, found["flash"].allowed) == (64, 256)
@@ -141,7 +142,7 @@ def test_a_board_keeps_its_runtime_elsewhere_but_has_to_hold_it(
 ) -> None:
     fit = check_fit(graph, board, Limits(max_ram_kb=3, max_flash_kb=10))
     assert fit.fits
-    assert (fit.ram_bytes, fit.flash_bytes) == (ARENA, flash_bytes(graph))
+    assert (fit.ram_bytes, fit.flash_bytes) == (ARENA, flash_bytes(graph, operator_bytes=100))
     assert [check.limit for check in fit.checks] == ["max_ram_kb", "max_flash_kb", "ram"]
     needed = ARENA + graph.weight_bytes + 2**25
     assert fit.checks[-1].found == needed / KB

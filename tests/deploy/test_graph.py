@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import onnx
@@ -317,6 +319,25 @@ class TestOperators:
         graph = read(model)
         assert graph.parameters == 216 + 64 + 32
         assert graph.weight_bytes == 4 * graph.parameters
+        assert graph.as_int8().weight_bytes == graph.parameters
+
+    def test_what_the_output_does_not_need_is_left_out(self) -> None:
+        nodes = [
+            CONV[0],
+            helper.make_node("Relu", ["features"], ["unread"]),
+            helper.make_node("Conv", ["unread", "more"], ["unread too"]),
+        ]
+        graph = read(classifier(nodes, [CONV[1], weight("more", 8, 8, 1, 1)]))
+        assert graph == replace(read(classifier([CONV[0]], [CONV[1]])), file_size_bytes=ANY)
+
+    @pytest.mark.parametrize("op_type", ["Identity", "Dropout"])
+    def test_what_hands_the_scores_on_is_no_operator(self, op_type: str) -> None:
+        model = classifier([CONV[0]], [CONV[1]])
+        model.graph.node[-1].output[0] = "raw"
+        model.graph.node.append(helper.make_node(op_type, ["raw"], ["scores"]))
+        graph = read(model)
+        assert types(graph.operators) == types(read(classifier([CONV[0]], [CONV[1]])).operators)
+        assert graph.outputs == ("raw",)
 
     def test_batch_norm_and_activation_become_part_of_the_convolution(self) -> None:
         nodes = [
@@ -371,6 +392,23 @@ def _reshaped(opset: int) -> onnx.ModelProto:
 
 
 class TestUnknownOperators:
+    def test_that_hold_graphs_read_what_these_read(self) -> None:
+        result = helper.make_tensor_value_info("r", TensorProto.FLOAT, None)
+        branches = {
+            f"{name}_branch": helper.make_graph(
+                [helper.make_node(op_type, ["a"], ["r"])], name, [], [result]
+            )
+            for name, op_type in (("then", "Relu"), ("else", "Neg"))
+        }
+        nodes = [
+            helper.make_node("Conv", ["image", "stem"], ["a"], pads=[1] * 4),
+            helper.make_node("If", ["switch"], ["features"], **branches),
+        ]
+        switch = numpy_helper.from_array(np.array(True), "switch")
+        graph = read(classifier(nodes, [CONV[1], switch]))
+        assert graph.unknown == {"If": 1}
+        assert graph.operators[1].inputs == ("a",)
+
     def test_of_onnx_are_counted(self) -> None:
         nodes = [
             helper.make_node("Conv", ["image", "stem"], ["a"], pads=[1] * 4),
@@ -400,6 +438,46 @@ class TestUnknownOperators:
         assert read(model).values["features"].shape == (1, 8, 4, 4)
 
 
+class TestOtherFiles:
+    def test_old_files_name_their_weights_as_inputs(self) -> None:
+        model = classifier([CONV[0]], [CONV[1]])
+        expected = read(model)
+        model.ir_version = 3
+        model.graph.input.extend(
+            helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
+            for weight in model.graph.initializer
+        )
+        assert read(model) == replace(expected, file_size_bytes=ANY)
+
+    def test_qlinear_operators_of_one_name(self) -> None:
+        nodes = [
+            helper.make_node("QuantizeLinear", ["image", "scale", "zero"], ["a"]),
+            *(
+                helper.make_node(
+                    "QLinearConv",
+                    [x, "scale", "zero", f"w{y}", "scale", "middle", "scale", "zero"],
+                    [y],
+                    "same",
+                    strides=[stride] * 2,
+                )
+                for x, y, stride in (("a", "b", 2), ("b", "c", 1))
+            ),
+            helper.make_node("DequantizeLinear", ["c", "scale", "zero"], ["features"]),
+        ]
+        constants = {
+            "scale": np.float32(1),
+            "zero": np.uint8(0),
+            "middle": np.int8(0),
+            "wb": np.ones((8, 3, 1, 1), np.int8),
+            "wc": np.ones((8, 8, 1, 1), np.int8),
+        }
+        weights = [numpy_helper.from_array(v, name) for name, v in constants.items()]
+        graph = read(classifier(nodes, weights))
+        convs = [o for o in graph.operators if o.op_type == "Conv"]
+        assert [(o.inputs, o.outputs) for o in convs] == [(("a",), ("b",)), (("b",), ("c",))]
+        assert [o.macs for o in convs] == [8 * 4 * 4 * 3, 8 * 4 * 4 * 8]
+
+
 class TestBadFiles:
     def test_missing(self, tmp_path: Path) -> None:
         with pytest.raises(ExportError, match=r"gone\.onnx does not exist.*sdedge export"):
@@ -425,6 +503,13 @@ class TestBadFiles:
     def test_not_valid(self) -> None:
         model = classifier([helper.make_node("Conv", ["nowhere", "stem"], ["features"])], [CONV[1]])
         with pytest.raises(ExportError, match="not valid ONNX"):
+            read(model)
+
+    def test_scores_that_do_not_depend_on_the_image(self) -> None:
+        model = classifier([CONV[0]], [CONV[1], weight("same", 1, 4)])
+        model.graph.node[-1].output[0] = "raw"
+        model.graph.node.append(helper.make_node("Identity", ["same"], ["scores"]))
+        with pytest.raises(ExportError, match="output does not depend on the image"):
             read(model)
 
     def test_two_inputs(self) -> None:
@@ -487,6 +572,19 @@ class TestWeightsBesideTheFile:
         inside, beside = read_graph(exported("DARTS_V1")), read_graph(file)
         assert beside.weight_bytes == inside.weight_bytes
         assert beside.file_size_bytes == sum(part.stat().st_size for part in file.parent.iterdir())
+
+    def test_do_not_hide_a_graph_that_is_not_valid(self, file: Path) -> None:
+        model = onnx.load(file, load_external_data=False)
+        model.graph.node[3].input[0] = "nowhere"
+        file.write_bytes(model.SerializeToString())
+        with pytest.raises(ExportError, match=r"not valid ONNX.*nowhere"):
+            read_graph(file)
+
+    def test_that_are_cut_short_are_named(self, file: Path) -> None:
+        data = file.parent / "model.data"
+        data.write_bytes(data.read_bytes()[:-1])
+        with pytest.raises(ExportError, match=r"in model\.data, which is damaged"):
+            read_graph(file)
 
     def test_that_are_missing_are_named(self, file: Path) -> None:
         (file.parent / "model.data").unlink()

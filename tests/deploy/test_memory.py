@@ -12,9 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 from sdedge.deploy.graph.read import Graph, Kind, Operator, Value, read_graph
 from sdedge.deploy.memory.arena import ALIGNMENT, Lifetime, arena_bytes, place
 from sdedge.deploy.memory.buffers import Buffers
-from sdedge.deploy.memory.plan import FLATBUFFER_OPERATOR_BYTES, flash_bytes, plan_memory
+from sdedge.deploy.memory.plan import flash_bytes, plan_memory
 from sdedge.deploy.memory.schedule import best_order
 from sdedge.deploy.onnx.write import to_onnx
+from sdedge.deploy.targets.target import load_target
 from sdedge.genotype import published
 from sdedge.space.saved import NetworkDescription
 
@@ -332,7 +333,8 @@ class TestPublishedSizes:
         assert graph.as_int8().weight_bytes / 1024 == pytest.approx(76.9, abs=0.05)
 
     def test_resnet8_as_a_tflite_file(self) -> None:
-        size = flash_bytes(resnet8().as_int8(), operator_bytes=FLATBUFFER_OPERATOR_BYTES)
+        operator_bytes = load_target("cortex-m4-tflm").operator_bytes
+        size = flash_bytes(resnet8().as_int8(), operator_bytes=operator_bytes)
         assert size == pytest.approx(98_496, rel=0.03)  # bytes; MLPerf Tiny's reference model
 
     def test_resnet8_in_ram(self) -> None:

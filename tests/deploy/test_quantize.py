@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from sdedge.data.dataset import Dataset, Split
 from sdedge.deploy.int8 import choose as int8
 from sdedge.deploy.int8.choose import judge, quantize_network
 from sdedge.deploy.int8.equalize import equalize
-from sdedge.deploy.int8.quantize import quantize, quantized_tensors
+from sdedge.deploy.int8.quantize import _Quantizer, quantize, quantized_tensors
 from sdedge.deploy.int8.ranges import METHODS, Observed, observe
 from sdedge.deploy.latency.compare import Latency, compare_latency
 from sdedge.deploy.onnx.lean import lean
@@ -68,6 +69,22 @@ def quantized(description: NetworkDescription, images: int = 16) -> tuple[onnx.M
     return exact, program_model(quantize(program, ranges), description, node_names=False), x
 
 
+def optimised(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    """As onnxruntime runs it."""
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.log_severity_level = 4
+    ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnx.load(options.optimized_model_filepath)
+
+
+def max_pools_in_nchw(model: onnx.ModelProto, folder: Path) -> list[str]:
+    """Those of bytes that onnxruntime left in the layout in which they are slow."""
+    nodes = optimised(model, folder).graph.node
+    rounded = {node.output[0] for node in nodes if node.op_type == "QuantizeLinear"}
+    return [n.name for n in nodes if n.op_type == "MaxPool" and n.input[0] in rounded]
+
+
 def cell_of(operations: list[str]) -> Genotype:
     edges = tuple((name, position % 2) for position, name in enumerate(operations))
     return Genotype(normal=edges, reduce=edges, normal_concat=(6, 2), reduce_concat=(3, 4, 5))
@@ -101,17 +118,24 @@ class TestGraph:
         assert types["Conv"] == types["Relu"] == 0
         assert types["QuantizeLinear"] == 1 + types["Add"] + types["GlobalAveragePool"]
 
-    def test_runtime_converts_only_the_image(self, tmp_path: object) -> None:
+    def test_runtime_converts_only_the_image(self, tmp_path: Path) -> None:
         _, rounded, _ = quantized(describe(SEMANTIC))
-        options = ort.SessionOptions()
-        options.optimized_model_filepath = f"{tmp_path}/optimised.onnx"
-        options.log_severity_level = 4
-        ort.InferenceSession(
-            rounded.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        types = Counter(node.op_type for node in onnx.load(f"{tmp_path}/optimised.onnx").graph.node)
+        types = Counter(node.op_type for node in optimised(rounded, tmp_path).graph.node)
         assert types["QuantizeLinear"] == 1
         assert types["DequantizeLinear"] == types["Add"] == types["Gemm"] == 0
+
+    def test_a_max_pool_of_a_sum_made_in_float_comes_before_the_rounding(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        summed = (("avg_pool_3x3", 0), ("skip_connect", 1))
+        pooled = (("max_pool_3x3", 2), ("skip_connect", 0))
+        edges = summed + pooled + (("sep_conv_3x3", 0), ("sep_conv_3x3", 1)) * 2
+        description = describe(Genotype(normal=edges, reduce=edges))
+        _, rounded, x = quantized(description)
+        assert not max_pools_in_nchw(rounded, tmp_path)
+        monkeypatch.setattr(_Quantizer, "_max_pool", _Quantizer._bytes)
+        _, on_bytes, _ = quantized(description)
+        np.testing.assert_array_equal(run(rounded, x), run(on_bytes, x))
 
     def test_file_has_little_beside_a_byte_a_parameter(self) -> None:
         description = describe(SEMANTIC, channels=16, cells=4, image_size=16, classes=10)
@@ -339,7 +363,7 @@ class TestChoice:
         [
             (0.895, 0.9, "int8", None),
             (0.89, 0.9, "fp32", "loses 1.00 points"),
-            (0.90, 1.1, "fp32", "takes 1.100 ms on this CPU, fp32 1.000"),
+            (0.90, 1.1, "fp32", "takes 1.100 ms on the CPU that exported it, fp32 1.000"),
         ],
     )
     def test_int8_is_recommended_where_it_is_faster_and_as_accurate(
@@ -382,3 +406,5 @@ def test_models_are_timed_in_turns() -> None:
     assert 0 < found["a"].latency_min_ms <= found["a"].latency_p50_ms <= found["a"].latency_p99_ms
     with pytest.raises(BenchError, match="b does not load"):
         compare_latency({"a": data, "b": b"nothing"}, 16)
+    with pytest.raises(BenchError, match=r"a does not run: .*Got invalid dimensions"):
+        compare_latency({"a": data}, 24)

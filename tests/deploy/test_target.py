@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sdedge.deploy.memory.plan import OPERATOR_BYTES
 from sdedge.deploy.targets import target as module
 from sdedge.deploy.targets.target import (
     check_name,
@@ -47,7 +48,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def damaged(tmp_path: Path) -> Callable[[str, Any], Path]:
     """Write pi4's profile with the field at a dotted path set, or deleted."""
-    whole = json.loads((Path(module.__file__).parent / "targets" / "pi4.json").read_text())
+    whole = json.loads((Path(module.__file__).parent / "profiles" / "pi4.json").read_text())
 
     def write(path: str, value: Any) -> Path:
         data = copy.deepcopy(whole)
@@ -90,7 +91,10 @@ def test_one_chip_with_two_runtimes_differs() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["threads", "ram_bytes", "code_bytes", "rates.fp32.channel_block", "rates.fp32.error.networks"],
+    [
+        *("threads", "ram_bytes", "code_bytes", "operator_bytes"),
+        *("rates.fp32.channel_block", "rates.fp32.error.networks"),
+    ],
 )
 @pytest.mark.parametrize("value", [0, -4, 1.5, True, "4", None])
 def test_a_figure_that_is_no_count_is_refused(
@@ -128,6 +132,30 @@ def test_a_missing_field_is_named(damaged: Callable[[str, Any], Path], path: str
         read_target(damaged(path, DELETE))
 
 
+def test_a_profile_from_before_operators_had_a_size_is_taken_at_the_usual_one(
+    damaged: Callable[[str, Any], Path],
+) -> None:
+    file = damaged("operator_bytes", DELETE)
+    data = json.loads(file.read_text())
+    del data["sources"]["operator_bytes"]
+    file.write_text(json.dumps(data))
+    target = read_target(file)
+    assert target.operator_bytes == OPERATOR_BYTES
+    assert target.sources["operator_bytes"].startswith("assumed")
+    file.write_text(json.dumps(target.to_dict()))
+    assert read_target(file) == target
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_an_operator_takes_what_the_runtimes_file_does(name: str) -> None:
+    target = load_target(name)
+    flatbuffer = "TensorFlow Lite" in target.runtime
+    assert (target.operator_bytes == 1000) == flatbuffer
+    assert (target.operator_bytes == OPERATOR_BYTES) == (
+        target.flash_bytes is not None and not flatbuffer
+    )
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -142,6 +170,7 @@ def test_a_missing_field_is_named(damaged: Callable[[str, Any], Path], path: str
         ("rates.fp32.error.coverage", 1, "coverage is 1; it must be less than 1"),
         ("power_mw", 900, "sources does not say where power_mw comes from"),
         ("sources.ram_bytes", DELETE, "sources does not say where ram_bytes comes from"),
+        ("sources.operator_bytes", DELETE, "does not say where operator_bytes comes from"),
         ("sources.rates", DELETE, r"where rates\.fp32\.overhead_us\.run comes from"),
         ("sources.rates", 3, "sources.rates is 3; it must be text"),
     ],

@@ -255,6 +255,7 @@ def straight(
     return phase, searched(phase, tmp_path_factory.mktemp("straight"), reporter)
 
 
+@pytest.mark.slow
 def test_an_epoch_tells_what_the_cell_costs(straight: tuple[SearchPhase, RunDir]) -> None:
     records = straight[1].read_metrics("search")
     assert len(records) == 2
@@ -266,6 +267,7 @@ def test_an_epoch_tells_what_the_cell_costs(straight: tuple[SearchPhase, RunDir]
     assert records[-1]["budget"]["max_params"]["multiplier"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("impl", "strategy", "task"), [("auto", "darts", "semantic"), ("reference", "darts-2nd", "mim")]
 )
@@ -283,6 +285,7 @@ def test_a_limit_that_is_never_broken_changes_nothing(
         assert not torch.equal(tight.bilevel.alphas[name], alpha)
 
 
+@pytest.mark.slow
 def test_while_alpha_rests_no_multiplier_moves(
     tiny_dataset: Dataset, reporter: Reporter, tmp_path: Path
 ) -> None:
@@ -292,6 +295,7 @@ def test_while_alpha_rests_no_multiplier_moves(
     assert first == 0 < second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [(0, 1), (0, 2), (1, 1)])
 def test_a_search_within_a_budget_resumes_to_the_bit(
     straight: tuple[SearchPhase, RunDir],

@@ -197,12 +197,13 @@ def run(threads: int, seconds: float, emulated: bool) -> dict[str, Any]:
             print("This x86 processor has no VNNI, so int8 sums saturate: use the fp32 network.")
     else:
         gc.disable()  # a collection inside a timed run would count as the model's time
-        report["models"] = [measured(row, threads, seconds) for row in report["models"]]
-        for row in report["models"]:
-            print(speed(row), flush=True)
-        micro = [measured(row, threads, seconds * MICRO_SHARE) for row in manifest["micro"]]
-        print(f"{len(micro)} micro-benchmarks measured")
-        report["micro"] = micro
+        for i, row in enumerate(report["models"]):
+            report["models"][i] = measured(row, threads, seconds)
+            print(speed(report["models"][i]), flush=True)
+        for i, row in enumerate(manifest["micro"]):
+            report["micro"].append(measured(row, threads, seconds * MICRO_SHARE))
+            if (i + 1) % 20 == 0 or i + 1 == len(manifest["micro"]):
+                print(f"{i + 1} of {len(manifest['micro'])} micro-benchmarks measured", flush=True)
     return report
 
 
@@ -213,6 +214,7 @@ def write(path: Path, report: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise BundleError(
             f"cannot write {path} ({error.strerror}): choose another place with --out"
         ) from error
@@ -239,7 +241,7 @@ def main() -> int:
     try:
         bench.check_least(1, threads=threads)
         bench.check_least(0, seconds=settings.seconds)
-        if not os.access(settings.out.absolute().parent, os.W_OK):
+        if settings.out.is_dir() or not os.access(settings.out.absolute().parent, os.W_OK):
             raise BundleError(f"cannot write {settings.out}: choose another place with --out")
         report = run(threads, settings.seconds, emulated)
         write(settings.out, report)

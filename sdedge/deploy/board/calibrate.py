@@ -37,6 +37,7 @@ FOLDS = 6
 # Of ONNX Runtime's library and its session with a small network, as on x86-64.
 RUNTIME_CODE_BYTES = 20 * 2**20
 RUNTIME_RAM_BYTES = 40 * 2**20
+OPERATOR_BYTES = 100  # in an ONNX file
 ASSUMED = Rates(
     overhead_us={"run": 5.0, "node": 1.0, "pixel": 0.002},
     gmacs_per_s={
@@ -74,12 +75,14 @@ def calibrate(
     """The profile that follows from a result; `source` names its file in messages.
 
     What cannot be measured (RAM, clock, the device's name) is taken from the profile that ships
-    under `name`; `ram_bytes` is needed where there is none. Raises TargetError when the result is
-    damaged, of an emulated processor, of wrong outputs, or lacks micro-benchmarks.
+    under `name`; `ram_bytes` goes before it, and is needed where there is none, but for the host.
+    Raises TargetError when the result is damaged, of an emulated processor, of wrong outputs, or
+    lacks micro-benchmarks.
     """
     check_name(name)
     latencies = _latencies(result, source)
     machine, threads = _machine(result, source)
+    device = _device(name, machine["cpu_model"], ram_bytes)
     rates = {
         precision: measured_rates(micro_samples(precision, latencies))
         for precision in PRECISIONS
@@ -94,16 +97,17 @@ def calibrate(
     sources = {
         "threads": f"as measured: {source}",
         "code_bytes": "estimated: the library of ONNX Runtime",
+        "operator_bytes": "estimated: of the ONNX files that sdedge exports",
         "runtime_ram_bytes": "estimated: a session with a small network on x86-64",
         "rates": f"measured on {machine['cpu_model']} with {runtime}, {count}: {source}",
     }
-    device = shipped_target(name) or _new_device(name, machine["cpu_model"], ram_bytes, rates)
     kept = {key: value for key, value in device.sources.items() if key.split(".")[0] not in sources}
     return replace(
         device,
         runtime=runtime,
         threads=threads,
         code_bytes=RUNTIME_CODE_BYTES,
+        operator_bytes=OPERATOR_BYTES,
         runtime_ram_bytes=RUNTIME_RAM_BYTES,
         measured=True,
         rates=rates,
@@ -111,11 +115,18 @@ def calibrate(
     )
 
 
-def _new_device(
-    name: str, chip: str, ram_bytes: int | None, rates: Mapping[Precision, Rates]
-) -> Target:
+def _device(name: str, chip: str, ram_bytes: int | None) -> Target:
+    """What is known of the device beforehand: all but its runtime and rates."""
+    known = shipped_target(name)
+    source = "as given"
+    if known is not None:
+        if ram_bytes is None:
+            return known
+        return replace(known, ram_bytes=ram_bytes, sources={**known.sources, "ram_bytes": source})
     if ram_bytes is None:
-        raise TargetError(f"{name} is no known device: say how much RAM it has with --ram-mb")
+        if name != HOST:
+            raise TargetError(f"{name} is no known device: say how much RAM it has with --ram-mb")
+        ram_bytes, source = _own_ram_bytes(), "of this machine"
     return Target(
         name=name,
         title="this machine" if name == HOST else name,
@@ -126,16 +137,16 @@ def _new_device(
         ram_bytes=ram_bytes,
         flash_bytes=None,
         code_bytes=RUNTIME_CODE_BYTES,
+        operator_bytes=OPERATOR_BYTES,
         runtime_ram_bytes=RUNTIME_RAM_BYTES,
         power_mw=None,
         measured=True,
-        rates=rates,
-        sources={"ram_bytes": "of this machine" if name == HOST else "as given"},
+        rates={},
+        sources={"ram_bytes": source},
     )
 
 
-def host_ram_bytes() -> int:
-    """The RAM of this machine."""
+def _own_ram_bytes() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -194,7 +205,11 @@ def _measured(precision: Precision, latencies: Mapping[str, float], source: str)
 def _latencies(result: Mapping[str, Any], source: str) -> dict[str, float]:
     """The latency of each micro-benchmark by its name, once the result is fit for use."""
     if result.get("format") != FORMAT:
-        raise TargetError(f"{source}: its format is {result.get('format')!r}, not {FORMAT}")
+        raise TargetError(
+            f"{source}: this is no result of this sdedge's board.py "
+            f"(format {result.get('format')!r}, not {FORMAT}); make a bundle with `sdedge bundle`, "
+            "and run its board.py on the board"
+        )
     if result.get("emulated") is not False:
         raise TargetError(
             f"{source}: measured on an emulated processor, whose time is not a device's; run the "
@@ -227,9 +242,10 @@ def _machine(result: Mapping[str, Any], source: str) -> tuple[dict[str, str], in
     if type(threads) is not int or threads < 1:
         raise TargetError(f"{source}: threads is {threads!r}; it must be a whole number above 0")
     names = ("cpu_model", "onnxruntime_version")
-    if not isinstance(machine, Mapping) or not all(isinstance(machine.get(n), str) for n in names):
+    found = machine if isinstance(machine, Mapping) else {}
+    if not all(isinstance(found.get(name), str) and found[name].strip() for name in names):
         raise TargetError(f"{source}: machine does not name {' and '.join(names)}")
-    return {name: machine[name] for name in names}, threads
+    return {name: found[name] for name in names}, threads
 
 
 def _is_time(value: object) -> TypeGuard[float]:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from sdedge.deploy.graph.read import Graph
-from sdedge.deploy.memory.plan import MemoryPlan, flash_bytes, plan_memory
+from sdedge.deploy.memory.plan import OPERATOR_BYTES, MemoryPlan, flash_bytes, plan_memory
 from sdedge.deploy.targets.predict import Prediction, predict
 from sdedge.deploy.targets.target import Target
 from sdedge.errors import ConfigError
@@ -149,7 +149,11 @@ def check_fit(graph: Graph, target: Target | None, limits: Limits, *, partial: b
     memory = plan_memory(graph)
     shares = target is not None and target.flash_bytes is not None
     ram = memory.arena_bytes + (target.runtime_ram_bytes if target and shares else 0)
-    flash = flash_bytes(graph, target.code_bytes if target and shares else 0)
+    flash = flash_bytes(
+        graph,
+        target.code_bytes if target and shares else 0,
+        operator_bytes=target.operator_bytes if target else OPERATOR_BYTES,
+    )
     found = {
         "max_latency_ms": prediction.latency_ms if prediction else math.inf,
         "max_ram_kb": ram / BYTES_PER_KB,

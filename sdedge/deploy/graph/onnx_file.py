@@ -1,10 +1,11 @@
 """An ONNX image classifier as its file has it: nodes, shapes for one image, constants.
 
 What comes out is plain: functions inlined, QLinear* operators written out as
-DequantizeLinear -> operator -> QuantizeLinear, every tensor with a shape at batch 1.
+DequantizeLinear -> operator -> QuantizeLinear, nodes that the output does not need left out, every
+tensor with a shape at batch 1.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,28 +15,14 @@ from onnx import TensorProto, helper
 from onnx.external_data_helper import load_external_data_for_model
 from onnx.inliner import inline_local_functions
 
+from sdedge.deploy.graph.qlinear import written_out
 from sdedge.errors import ExportError
 
+_WAY_OUT = "give a whole .onnx file, such as `sdedge export` writes"
+SAME_TENSOR = {"Identity", "Dropout"}
 STANDARD_DOMAINS = ("", "ai.onnx")
+_WEIGHTS_ARE_NO_INPUTS = 4  # from this IR version on
 _WRONG_FLOATS: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
-
-# QLinear operators: the operator inside, the first operand's place (each is a tensor, its scale and
-# its zero point), the place of the output's scale, and of an int32 bias. A concat's operands run to
-# the end.
-_QLINEAR: dict[str, tuple[str, tuple[int, ...], int, int | None]] = {
-    "QLinearConv": ("Conv", (0, 3), 6, 8),
-    "QLinearMatMul": ("MatMul", (0, 3), 6, None),
-    "QGemm": ("Gemm", (0, 3), 7, 6),
-    "QLinearAdd": ("Add", (0, 3), 6, None),
-    "QLinearMul": ("Mul", (0, 3), 6, None),
-    "QLinearAveragePool": ("AveragePool", (0,), 3, None),
-    "QLinearGlobalAveragePool": ("GlobalAveragePool", (0,), 3, None),
-    "QLinearLeakyRelu": ("LeakyRelu", (0,), 3, None),
-    "QLinearSigmoid": ("Sigmoid", (0,), 3, None),
-    "QLinearSoftmax": ("Softmax", (0,), 3, None),
-    "QLinearConcat": ("Concat", (), 0, None),
-}
-_OWN_ATTRIBUTES = {"channels_last", "opset"}  # of QLinear operators alone
 
 
 @dataclass(frozen=True)
@@ -84,24 +71,27 @@ def load_classifier(model: Path | bytes) -> Classifier:
     data = _read(model, source)
     proto = _parse(data, source)
     external = _load_external(proto, model.parent if isinstance(model, Path) else None, source)
+    _check(proto, source)
     if proto.functions:
         proto = inline_local_functions(proto)
     image = _only_input(proto, source)
     del proto.graph.input[:]
     proto.graph.input.append(image)
-    nodes = [plain for node in proto.graph.node for plain in _written_out(node)]
+    proto.ir_version = max(proto.ir_version, _WEIGHTS_ARE_NO_INPUTS)
+    nodes = [plain for node in proto.graph.node for plain in written_out(node)]
     tensors = _infer(proto, nodes, source)
     constants = {
         weight.name: Tensor(tuple(weight.dims), weight.data_type)
         for weight in proto.graph.initializer
     }
     _refuse_half_precision([*tensors.values(), *constants.values()], source)
+    output = _handed_on(nodes, _only_output(proto, tensors, source))
     return Classifier(
-        nodes=nodes,
+        nodes=_needed(nodes, output),
         tensors=tensors,
         constants=constants,
         input=image.name,
-        output=_only_output(proto, tensors, source),
+        output=output,
         file_size_bytes=len(data) + external,
         source=source,
     )
@@ -119,21 +109,21 @@ def _read(model: Path | bytes, source: str) -> bytes:
 
 
 def _parse(data: bytes, source: str) -> onnx.ModelProto:
-    way_out = "give a whole .onnx file, such as `sdedge export` writes"
     try:
         proto = onnx.load_model_from_string(data)
     except DecodeError as error:
-        raise ExportError(f"{source} is cut short or is not an ONNX file; {way_out}") from error
+        raise ExportError(f"{source} is cut short or is not an ONNX file; {_WAY_OUT}") from error
     if not proto.graph.node or not proto.opset_import:
-        raise ExportError(f"{source} is cut short or holds no ONNX graph; {way_out}")
-    try:
-        onnx.checker.check_model(data)
-    except (onnx.checker.ValidationError, ValueError) as error:
-        # Weights beside the file have their own message; the checker wants them where it runs.
-        if not any(_is_external(weight) for weight in proto.graph.initializer):
-            reason = str(error).strip().splitlines()[0]
-            raise ExportError(f"{source} is not valid ONNX ({reason}); {way_out}") from error
+        raise ExportError(f"{source} is cut short or holds no ONNX graph; {_WAY_OUT}")
     return proto
+
+
+def _check(proto: onnx.ModelProto, source: str) -> None:
+    try:
+        onnx.checker.check_model(proto)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ExportError(f"{source} is not valid ONNX ({reason}); {_WAY_OUT}") from error
 
 
 def _is_external(weight: TensorProto) -> bool:
@@ -212,6 +202,36 @@ def _only_output(proto: onnx.ModelProto, tensors: Mapping[str, Tensor], source: 
     return names[0]
 
 
+def _handed_on(nodes: Sequence[onnx.NodeProto], name: str) -> str:
+    """The tensor that Identity and Dropout hand on as `name`."""
+    same = {node.output[0]: node.input[0] for node in nodes if node.op_type in SAME_TENSOR}
+    while name in same:
+        name = same[name]
+    return name
+
+
+def _needed(nodes: Sequence[onnx.NodeProto], output: str) -> list[onnx.NodeProto]:
+    """The nodes that a runtime runs: those from which the output follows."""
+    needed, read = [], {output}
+    for node in reversed(nodes):
+        if not read.isdisjoint(node.output):
+            read.update(names_read(node))
+            needed.append(node)
+    return needed[::-1]
+
+
+def names_read(node: onnx.NodeProto) -> list[str]:
+    """Its inputs, then what the graphs inside it (of If, Loop) read from outside."""
+    outer: dict[str, None] = {}
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            own = {value.name for value in (*graph.input, *graph.initializer)}
+            own.update(name for inner in graph.node for name in inner.output)
+            inside = [name for inner in graph.node for name in names_read(inner)]
+            outer.update((name, None) for name in inside if name not in own)
+    return [*node.input, *outer]
+
+
 def no_shape(tensor: str, source: str) -> ExportError:
     """The error for a tensor whose shape cannot be known before the model runs."""
     return ExportError(
@@ -222,33 +242,6 @@ def no_shape(tensor: str, source: str) -> ExportError:
 
 def _text(shape: Sequence[object]) -> str:
     return f"({', '.join(map(str, shape))})"
-
-
-def _written_out(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-    """The node itself, or a QLinear operator as DequantizeLinear -> operator -> QuantizeLinear."""
-    attributes = {attribute.name: attribute for attribute in node.attribute}
-    channels_last = attributes.get("channels_last")
-    if node.op_type not in _QLINEAR or (channels_last is not None and channels_last.i):
-        yield node
-        return
-    op_type, operands, scale, bias = _QLINEAR[node.op_type]
-    name = node.name or node.output[0]
-    if op_type == "Concat":
-        operands = tuple(range(2, len(node.input), 3))
-    inputs = []
-    for place in operands:
-        inputs.append(f"{name}/operand{place}")
-        yield helper.make_node("DequantizeLinear", node.input[place : place + 3], inputs[-1:])
-    if bias is not None and len(node.input) > bias and node.input[bias]:
-        inputs.append(node.input[bias])
-    quantised = len(node.input) > scale and bool(node.input[scale])
-    output = f"{name}/float" if quantised else node.output[0]
-    plain = helper.make_node(op_type, inputs, [output], name)
-    plain.attribute.extend(a for key, a in attributes.items() if key not in _OWN_ATTRIBUTES)
-    yield plain
-    if quantised:
-        parameters = node.input[scale : scale + 2]
-        yield helper.make_node("QuantizeLinear", [output, *parameters], [node.output[0]])
 
 
 def _infer(

@@ -7,7 +7,7 @@ ONNX Runtime alone fuses it, in fp32 on x86 in its blocked layout.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Literal
 
 from onnx import TensorProto
 
-from sdedge.deploy.graph.onnx_file import Classifier, load_classifier, no_shape
+from sdedge.deploy.graph.onnx_file import Classifier, Tensor, load_classifier, no_shape
 from sdedge.deploy.graph.steps import MATRIX, QUANTIZERS, Step, simplified_steps
 
 Kind = Literal["dense", "pointwise", "depthwise", "linear", "pooling", "elementwise", "movement"]
@@ -68,7 +68,8 @@ class Operator:
     """One launch of the runtime. `inputs` and `outputs` are activations; bytes are of one image.
 
     `input_bytes` and `output_bytes` are what it reads and writes; 0 where it only reshapes.
-    `weight_bytes` includes `bias_bytes`, but no scales or zero points.
+    `weight_bytes` includes `bias_bytes`, but no scales or zero points. `repeated_bytes` of it,
+    biases apart, are weights that an operator before this one reads as well.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Operator:
     input_bytes: int
     output_bytes: int
     bias_bytes: int = 0
+    repeated_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +137,8 @@ class Graph:
             operators=operators,
             values=values,
             outputs=outputs,
-            weight_bytes=self.weight_bytes - sum(_saved(operator) for operator in self.operators),
+            weight_bytes=self.weight_bytes
+            - sum(_saved(o, _matrix_bytes(o) - o.repeated_bytes) for o in self.operators),
         )
 
 
@@ -150,16 +153,21 @@ def _as_int8(
         precision="int8",
         inputs=inputs,
         outputs=outputs,
-        weight_bytes=operator.weight_bytes - _saved(operator),
+        weight_bytes=operator.weight_bytes - _saved(operator, _matrix_bytes(operator)),
+        repeated_bytes=operator.repeated_bytes - _saved(operator, operator.repeated_bytes),
         input_bytes=0 if free else _size(inputs, values),
         output_bytes=0 if free else _size(outputs, values),
     )
 
 
-def _saved(operator: Operator) -> int:
-    """Bytes that its weights lose when they become int8; a bias keeps its four bytes."""
-    weights = operator.weight_bytes - operator.bias_bytes
-    return weights - weights // BYTES["fp32"] if operator.precision == "fp32" else 0
+def _matrix_bytes(operator: Operator) -> int:
+    """Of its weights but the bias, which keeps its four bytes in int8."""
+    return operator.weight_bytes - operator.bias_bytes
+
+
+def _saved(operator: Operator, size: int) -> int:
+    """What so many bytes of its weights lose when they become int8."""
+    return size - size // BYTES["fp32"] if operator.precision == "fp32" else 0
 
 
 def _size(names: Iterable[str], values: Mapping[str, Value]) -> int:
@@ -177,10 +185,13 @@ def read_graph(model: Path | bytes) -> Graph:
     steps = simplified_steps(classifier)
     names = _names(classifier, steps)
     values = {names[name]: _value(names[name], name, classifier) for name in names}
-    operators = tuple(_operator(step, names, values) for step in steps)
-    weights = {name: tensor for step in steps for name, tensor in step.weights.items()}
+    weights: dict[str, Tensor] = {}
+    operators = []
+    for step in steps:
+        operators.append(_operator(step, names, values, weights))
+        weights.update(step.weights)
     return Graph(
-        operators=operators,
+        operators=tuple(operators),
         values=values,
         inputs=(classifier.input,),
         outputs=(classifier.output,),
@@ -212,7 +223,10 @@ def _value(name: str, tensor_name: str, classifier: Classifier) -> Value:
     return Value(name=name, shape=tensor.shape, precision="int8" if int8 else "fp32")
 
 
-def _operator(step: Step, names: Mapping[str, str], values: Mapping[str, Value]) -> Operator:
+def _operator(
+    step: Step, names: Mapping[str, str], values: Mapping[str, Value], seen: Container[str]
+) -> Operator:
+    """`seen`: the weights of the operators before."""
     inputs = tuple(names[name] for name in step.inputs)
     outputs = tuple(names[name] for name in step.outputs)
     free = step.op_type in RESHAPES
@@ -230,6 +244,11 @@ def _operator(step: Step, names: Mapping[str, str], values: Mapping[str, Value])
         input_bytes=0 if free else _size(inputs, values),
         output_bytes=0 if free else _size(outputs, values),
         bias_bytes=step.bias.size_bytes if step.bias else 0,
+        repeated_bytes=sum(
+            tensor.size_bytes
+            for name, tensor in step.weights.items()
+            if name in seen and tensor is not step.bias
+        ),
     )
 
 

@@ -11,13 +11,19 @@ from dataclasses import dataclass, field, replace
 import onnx
 from onnx import TensorProto
 
-from sdedge.deploy.graph.onnx_file import STANDARD_DOMAINS, Classifier, Tensor
+from sdedge.deploy.graph.onnx_file import (
+    SAME_TENSOR,
+    STANDARD_DOMAINS,
+    Classifier,
+    Tensor,
+    names_read,
+)
+from sdedge.errors import ExportError
 
 QUANTIZERS = {"QuantizeLinear", "DequantizeLinear"}
 MATRIX = {"Conv", "Gemm", "MatMul"}  # multiply the second input, and may add the third
 _ACTIVATIONS = {"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid"}
 _ABSORBS_ACTIVATION = {"Conv", "Gemm"}
-_SAME_TENSOR = {"Identity", "Dropout"}
 _SHAPE_OF = {"Shape", "Size"}
 _FLOAT_RESULT = {"Gemm", "MatMul"}  # int8 also where nothing quantises the result
 _NOT_WEIGHTS = {TensorProto.INT64, TensorProto.BOOL}  # axes, bounds, shapes
@@ -39,8 +45,16 @@ class Step:
 
 
 def simplified_steps(classifier: Classifier) -> list[Step]:
-    """The steps of a classifier, in the file's order."""
+    """The steps of a classifier, in the file's order.
+
+    Raises ExportError where its output is the same for every image.
+    """
     steps = list(_without_constants(classifier))
+    if not any(classifier.output in step.outputs for step in steps):
+        raise ExportError(
+            f"{classifier.source} is not an image classifier: its output does not depend on the "
+            "image; give a model that computes its scores from it"
+        )
     for joins, join in ((_folds, _fold), (_absorbs, _absorb)):
         steps = _join_pairs(steps, classifier.output, joins, join)
     return _collapse_quantizers(steps, classifier.output)
@@ -52,9 +66,9 @@ def _without_constants(classifier: Classifier) -> Iterator[Step]:
     # DequantizeLinear (not their scales), nothing where it follows from shapes.
     constants = {name: {name: tensor} for name, tensor in classifier.constants.items()}
     same: dict[str, str] = {}
-    read = {name for node in classifier.nodes for name in node.input} | {classifier.output}
+    read = {name for node in classifier.nodes for name in names_read(node)} | {classifier.output}
     for node in classifier.nodes:
-        inputs = [same.get(name, name) for name in node.input]
+        inputs = [same.get(name, name) for name in names_read(node)]
         data = inputs[:1] if node.op_type in QUANTIZERS else inputs
         if node.op_type in _SHAPE_OF:
             constants[node.output[0]] = {}
@@ -62,7 +76,7 @@ def _without_constants(classifier: Classifier) -> Iterator[Step]:
             constants[node.output[0]] = _value(node)
         elif all(name in constants for name in inputs if name):
             constants.update(dict.fromkeys(node.output, _joined(constants, data)))
-        elif node.op_type in _SAME_TENSOR and node.output[0] != classifier.output:
+        elif node.op_type in SAME_TENSOR:
             same[node.output[0]] = inputs[0]
         else:
             outputs = tuple(name for name in node.output if name in read)

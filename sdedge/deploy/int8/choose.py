@@ -170,8 +170,10 @@ def judge(
             f"it loses {100 * lost:.2f} points of accuracy, more than {100 * MOST_LOST:g}"
         )
     if quick.latency_p50_ms >= exact.latency_p50_ms:
+        unsure = "" if quick.settled and exact.settled else ", by medians that did not settle"
         reasons.append(
-            f"it takes {quick.latency_p50_ms:.3f} ms on this CPU, fp32 {exact.latency_p50_ms:.3f}"
+            f"it takes {quick.latency_p50_ms:.3f} ms on the CPU that exported it, fp32 "
+            f"{exact.latency_p50_ms:.3f}{unsure}"
         )
     return Int8Report(
         file_size_bytes=len(quantized.model),
@@ -256,7 +258,7 @@ def class_scores(
             progress(sum(map(len, found)), len(rows))
     logits = np.concatenate(found)
     if not np.isfinite(logits).all():
-        raise ExportError("the quantised model gives scores that are not finite; train it again")
+        raise ExportError("the exported model gives scores that are not finite; train it again")
     return logits
 
 

@@ -8,7 +8,9 @@ The graph is written for the INT8 kernels of ONNX Runtime, in operators of stand
   are; their inputs and outputs share one scale, so nothing is converted.
 - Add, GlobalAveragePool and Gemm stand between DequantizeLinear and QuantizeLinear, which ONNX
   Runtime replaces by one INT8 kernel.
-- AveragePool stays in floating point: the INT8 kernel takes several times as long.
+- AveragePool stays in floating point: the INT8 kernel takes several times as long. So does the sum
+  that reads it, and a MaxPool of that sum: the greatest is the same before rounding and after, but
+  after it ONNX Runtime keeps the layout NCHW, in which its INT8 kernel takes several times as long.
 
 Weights are symmetric. uint8 by int8 is the pair with instructions of its own on x86 (VNNI).
 """
@@ -66,6 +68,7 @@ class _Quantizer:
         self._result = Program()
         self._int8: dict[str, str] = {}  # tensor of the program -> its quantised form
         self._float = {INPUT: INPUT}
+        self._before_rounding: dict[str, str] = {}  # of sums that are made in floating point
 
     def run(self) -> Program:
         forms: dict[str, Callable[[Node], None]] = {
@@ -74,6 +77,7 @@ class _Quantizer:
             **dict.fromkeys(("Add", "GlobalAveragePool"), self._between),
             "Conv": self._conv,
             "Gemm": self._gemm,
+            "MaxPool": self._max_pool,
             "Relu": self._relu,
         }
         for node in self._program.nodes:
@@ -104,9 +108,22 @@ class _Quantizer:
 
     def _between(self, node: Node) -> None:
         y = self._fused.get(node.output, node.output)
-        inputs = [self._as_float(name) for name in node.inputs]
+        exact = self._rounded(node, [self._as_float(name) for name in node.inputs], y)
+        if y == node.output and any(name in self._float for name in node.inputs):
+            self._before_rounding[y] = exact
+
+    def _max_pool(self, node: Node) -> None:
+        exact = self._before_rounding.get(node.inputs[0])
+        if exact is None:
+            self._bytes(node)
+        else:
+            self._rounded(node, [exact], node.output)
+
+    def _rounded(self, node: Node, inputs: list[str], y: str) -> str:
+        """Compute in floating point and quantise into y; gives the name of the exact result."""
         exact = self._result.node(node.op_type, inputs, f"{y}.float", **node.attributes)
         self._int8[y] = self._result.node("QuantizeLinear", [exact, *self._scale_of(y)], y)
+        return exact
 
     def _bytes(self, node: Node) -> None:
         inputs = [self._as_int8(name) for name in node.inputs]

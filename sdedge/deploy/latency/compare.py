@@ -12,8 +12,9 @@ import onnxruntime as ort
 from sdedge.deploy.latency.bench import ORT_ERRORS, error_text, random_image, settled
 from sdedge.errors import BenchError
 
-_WARM_UP_RUNS = 20
-_CHECK_EVERY = 100  # turns
+_WARM_UP_TURNS = 3
+_TURN_RUNS = 9  # timed ones; one more before them finds another model's data in the caches
+_CHECK_EVERY = 10  # turns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +33,10 @@ def compare_latency(
     image_size: int,
     *,
     threads: int = 1,
-    min_turns: int = 300,
+    min_turns: int = 40,
     max_seconds: float = 20.0,
 ) -> dict[str, Latency]:
-    """Time models of sdedge, each in a session of its own, one run each in turn.
+    """Time models of sdedge, each in a session of its own, a few runs each in turn.
 
     Until the medians of all have settled, `min_turns` at the least, or `max_seconds` are over.
     Raises BenchError for a model that does not load or run.
@@ -46,14 +47,14 @@ def compare_latency(
     gc.disable()  # a collection inside a timed run would count as the model's time
     try:
         for run in runs.values():
-            for _ in range(_WARM_UP_RUNS):
-                run.once()
+            for _ in range(_WARM_UP_TURNS):
+                run.turn()
             run.times_ns.clear()
         end = time.perf_counter() + max_seconds
         turns, stand = 0, False
         while not stand and time.perf_counter() < end:
             for run in runs.values():
-                run.once()
+                run.turn()
             turns += 1
             if turns >= min_turns and turns % _CHECK_EVERY == 0:
                 stand = all(run.settled for run in runs.values())
@@ -73,14 +74,20 @@ class _Run:
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except ORT_ERRORS as error:
             raise BenchError(f"{name} does not load: {error_text(error)}") from error
+        self._name = name
         (image,) = self._session.get_inputs()
         self._feed: dict[str, Any] = {image.name: random_image(shape, np.float32)}
         self.times_ns: list[int] = []
 
-    def once(self) -> None:
-        start = time.perf_counter_ns()
-        self._session.run(None, self._feed)
-        self.times_ns.append(time.perf_counter_ns() - start)
+    def turn(self) -> None:
+        try:
+            self._session.run(None, self._feed)
+            for _ in range(_TURN_RUNS):
+                start = time.perf_counter_ns()
+                self._session.run(None, self._feed)
+                self.times_ns.append(time.perf_counter_ns() - start)
+        except ORT_ERRORS as error:
+            raise BenchError(f"{self._name} does not run: {error_text(error)}") from error
 
     @property
     def settled(self) -> bool:

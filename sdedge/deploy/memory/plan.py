@@ -19,9 +19,6 @@ from sdedge.deploy.memory.schedule import best_order
 # and a shift of four bytes each (CMSIS-NN).
 OPERATOR_BYTES = 412
 CHANNEL_BYTES = 8
-# In a TFLite flatbuffer: MLPerf Tiny's ResNet-8 is 98,496 bytes, of which 78,744 are weights, with
-# 17 operators and 346 channels.
-FLATBUFFER_OPERATOR_BYTES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +57,8 @@ def flash_bytes(graph: Graph, code_bytes: int = 0, *, operator_bytes: int = OPER
     """Weights, the graph's structure as a runtime stores it, and the runtime's own code.
 
     Weights are exact (78,744 bytes for ResNet-8 in int8; STM32Cube.AI 9.1 reports 76.9 KiB). The
-    structure is an estimate: `operator_bytes` for each operator (FLATBUFFER_OPERATOR_BYTES for a
-    runtime that reads a TFLite file) and CHANNEL_BYTES for each output channel of int8 weights.
+    structure is an estimate: `operator_bytes` for each operator (a target has its own) and
+    CHANNEL_BYTES for each output channel of int8 weights.
     """
     channels = sum(
         graph.values[operator.outputs[0]].shape[-1 if operator.kind == "linear" else 1]

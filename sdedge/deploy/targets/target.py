@@ -1,6 +1,6 @@
 """Device profiles: what a device has, how fast one runtime is on it, and who says so.
 
-A profile is a JSON file. Those that ship lie in `targets/`; those that were measured lie in the
+A profile is a JSON file. Those that ship lie in `profiles/`; those that were measured lie in the
 user's data folder, and one of the same name goes before a shipped one (`measured` tells them
 apart). A profile names its runtime, because the runtime alone moves the latency of one network on
 one chip by up to 23 times.
@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from sdedge.deploy.graph.read import Kind, Precision
+from sdedge.deploy.memory.plan import OPERATOR_BYTES
 from sdedge.deploy.targets.fields import Fields
 from sdedge.errors import RunError, TargetError
 from sdedge.run import read_json, write_json
@@ -62,6 +63,7 @@ OPTIONAL_RATES: dict[str, tuple[str, ...]] = {
     ),
 }
 HOST = "host"
+_NO_OPERATOR_BYTES = "assumed, as the profile does not say: as STM32Cube.AI"
 
 Rate = tuple[str, str]  # group and name, such as ("gmacs_per_s", "depthwise")
 
@@ -102,8 +104,9 @@ class Rates:
 class Target:
     """A device with a runtime. `flash_bytes` is None where programs lie on a disk.
 
-    `code_bytes` (flash) and `runtime_ram_bytes` are what the runtime itself takes; `power_mw` is
-    of the chip while it computes.
+    `code_bytes` (flash) and `runtime_ram_bytes` are what the runtime itself takes, and
+    `operator_bytes` what it stores of each operator besides weights; a profile without it has
+    OPERATOR_BYTES. `power_mw` is of the chip while it computes.
     """
 
     name: str
@@ -115,6 +118,7 @@ class Target:
     ram_bytes: int
     flash_bytes: int | None
     code_bytes: int
+    operator_bytes: int
     runtime_ram_bytes: int
     power_mw: float | None
     measured: bool  # on the device itself, not taken from published figures
@@ -217,6 +221,9 @@ def parse_target(data: Mapping[str, Any], *, name: str, source: str) -> Target:
     precisions = sorted((p for p in PRECISIONS if p in rates.data), key=[*rates.data].index)
     if not precisions:
         raise fields.wrong("rates", f"has none of {', '.join(PRECISIONS)}")
+    operator_bytes, assumed = OPERATOR_BYTES, {"operator_bytes": _NO_OPERATOR_BYTES}
+    if "operator_bytes" in data:
+        operator_bytes, assumed = fields.whole("operator_bytes"), {}
     target = Target(
         name=name,
         title=fields.text("title"),
@@ -227,11 +234,12 @@ def parse_target(data: Mapping[str, Any], *, name: str, source: str) -> Target:
         ram_bytes=fields.whole("ram_bytes"),
         flash_bytes=fields.whole_or_null("flash_bytes"),
         code_bytes=fields.whole("code_bytes"),
+        operator_bytes=operator_bytes,
         runtime_ram_bytes=fields.whole("runtime_ram_bytes"),
         power_mw=fields.number_or_null("power_mw"),
         measured=fields.flag("measured"),
         rates={p: _rates(rates.group(p)) for p in precisions},
-        sources=fields.texts("sources"),
+        sources={**assumed, **fields.texts("sources")},
     )
     rates.finish()
     fields.finish()
