@@ -14,6 +14,7 @@ from sdedge.cli.doctor import doctor
 from sdedge.cli.export import export
 from sdedge.cli.memory import memory
 from sdedge.cli.search import search
+from sdedge.cli.strategies import strategies
 from sdedge.cli.train import train
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (search, train, export, bench, memory, bundle, demo, datasets, doctor):
+for command in (search, train, export, bench, memory, bundle, demo, datasets, strategies, doctor):
     app.command()(command)
 app.add_typer(genotype.app, name="genotype")
 app.add_typer(nasbench.app, name="nasbench")

@@ -25,7 +25,8 @@ def search(
     task: Annotated[
         str | None,
         typer.Option(
-            help="semantic (default), classification, masked-classification, mim, reconstruction."
+            help="semantic (default), classification, masked-classification, mim, reconstruction, "
+            "rotation, colorization, jigsaw, joint-rotation, joint-colorization, joint-jigsaw."
         ),
     ] = None,
     strategy: Annotated[
@@ -108,6 +109,7 @@ def start_search(
     from sdedge.search.phase import check_search
     from sdedge.search.runner import run_search
     from sdedge.search.stages import build_search
+    from sdedge.search.strategies import get_strategy
 
     if resume:
         options.refuse_with_resume(overrides)
@@ -118,7 +120,8 @@ def start_search(
         phase = build_search(config, data, planned_costs(run) if config.budgeted else None)
     else:
         chosen = resolve_preset(preset, overrides)
-        config = SearchConfig.from_preset(chosen, with_absolute_paths(overrides))
+        strategy = get_strategy(overrides.get("strategy", SearchConfig.strategy))
+        config = SearchConfig.from_preset(chosen, with_absolute_paths(overrides), strategy.settings)
         check_search(config)
         refuse_taken(path, "search")
         started = preset_text(preset, chosen)

@@ -7,7 +7,7 @@ section IV-A of Semantic-DARTS for the search, section 3.2 of DARTS for the deri
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from sdedge.errors import ConfigError
@@ -105,12 +105,20 @@ class PhaseConfig:
             raise ConfigError(f"{source}: {error}") from None
 
     @classmethod
-    def from_preset(cls, preset: str, overrides: Mapping[str, Any]) -> Self:
-        """The preset with some settings overridden; ConfigError for what is unknown."""
+    def from_preset(
+        cls,
+        preset: str,
+        overrides: Mapping[str, Any],
+        defaults: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Self:
+        """The preset with some settings overridden; ConfigError for what is unknown.
+
+        `defaults` stand where neither the preset nor `overrides` says anything.
+        """
         presets: dict[str, dict[str, Any]] = cls.presets()
         if preset not in presets:
             raise ConfigError(f"unknown preset {preset!r}; there is: auto, {', '.join(presets)}")
-        return cls._from_values({**presets[preset], **overrides})
+        return cls._from_values({**defaults, **presets[preset], **overrides})
 
     @classmethod
     def _from_values(cls, values: Mapping[str, Any]) -> Self:

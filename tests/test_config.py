@@ -236,3 +236,10 @@ def test_a_budget_is_a_target_or_a_limit() -> None:
     config = SearchConfig(target="pi4", max_latency_ms=20.0, max_params=100_000, int8=False)
     assert config.budgeted
     assert config.limits == {"max_latency_ms": 20.0, "max_params": 100_000}
+
+
+def test_defaults_of_a_strategy_give_way_to_the_preset_and_to_options() -> None:
+    defaults = {"epochs": 250, "weight_lr": 0.1, "alpha_lr": 1e-2}
+    config = SearchConfig.from_preset("quick", {"weight_lr": 0.2}, defaults)
+    assert (config.epochs, config.weight_lr, config.alpha_lr) == (10, 0.2, 6e-3)
+    assert SearchConfig.from_preset("paper", {}, defaults).epochs == 250

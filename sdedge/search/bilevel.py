@@ -44,6 +44,7 @@ class Bilevel:
         self.levels = {
             name: self.alpha_list[0].new_zeros(()).detach() for name in strategy.schedules
         }
+        self.begin_epoch(0, config.epochs)
         self.gradient_clip = config.gradient_clip
         device = self.weight_list[0].device
         self.weight_optimizer = SGD(

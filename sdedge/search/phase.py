@@ -57,7 +57,12 @@ def check_search(config: SearchConfig) -> None:
     device = select_device(config.device)
     select_graphs(config.cuda_graphs, device)
     dispatch.resolve(config.impl, device, torch.float32)
-    get_strategy(config.strategy)
+    strategy = get_strategy(config.strategy)
+    if config.cuda_graphs and strategy.sparse:
+        raise ConfigError(
+            f"strategy {strategy.name} computes other operations in every pass, which a recorded "
+            "step cannot; leave out --cuda-graphs"
+        )
     check_task(config.task)
 
 

@@ -25,6 +25,8 @@ def test_help_names_every_command() -> None:
         "bench",
         "demo",
         "datasets",
+        "strategies",
+        "nasbench",
         "genotype",
         "doctor",
     ):
@@ -112,7 +114,9 @@ def test_show_draws(tmp_path: Path) -> None:
     assert drawing.read_text().lstrip().startswith("<?xml")
 
 
-@pytest.mark.parametrize("command", [["datasets"], ["doctor"], ["genotype", "list"]])
+@pytest.mark.parametrize(
+    "command", [["datasets"], ["strategies"], ["doctor"], ["genotype", "list"]]
+)
 def test_lists_in_both_forms(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

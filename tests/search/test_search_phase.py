@@ -242,8 +242,8 @@ def test_a_batch_larger_than_a_half_is_refused(tiny_dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"strategy": "pc-darts"}, "unknown strategy 'pc-darts'"),
-        ({"task": "jigsaw"}, "unknown task 'jigsaw'"),
+        ({"strategy": "nope"}, "unknown strategy 'nope'"),
+        ({"task": "nope"}, "unknown task 'nope'"),
         ({"patch_size": 5}, "patch_size is 5"),
         ({"device": "tpu"}, "device is 'tpu'"),
         ({"cells": 1}, "cells is 1"),

@@ -365,6 +365,26 @@ def test_parts_that_do_not_combine_are_refused_with_the_reason(name: str, messag
         get_strategy(name)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("first", STRATEGIES)
+def test_every_pair_is_refused_or_moves_alpha_and_weights(first: str) -> None:
+    for second in STRATEGIES:
+        name = f"{first}+{second}"
+        try:
+            get_strategy(name)
+        except ConfigError:
+            continue
+        bilevel = strategy_bilevel(name, epoch=1)
+        train, search = batches(bilevel)
+        before = [p.detach().clone() for p in (*bilevel.alpha_list, *bilevel.weight_list)]
+        bilevel.alpha_step(train, search)
+        loss = bilevel.weight_step(train)
+        after = [*bilevel.alpha_list, *bilevel.weight_list]
+        assert torch.isfinite(loss.total)
+        assert all(torch.isfinite(p).all() for p in after)
+        assert not any(torch.equal(a, b) for a, b in zip(after[:2], before[:2], strict=True)), name
+
+
 def test_settings_that_differ_do_not_combine() -> None:
     longer = replace(STRATEGIES["beta"], name="longer", settings={"epochs": 100})
     with pytest.raises(ConfigError, match="their settings differ in epochs"):

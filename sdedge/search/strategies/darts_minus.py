@@ -28,6 +28,10 @@ DARTS_MINUS = replace(
     name="darts-minus",
     summary="an auxiliary skip on every edge, which fades from 1 to 0",
     paper="https://arxiv.org/abs/2009.01027",
+    excludes={
+        "pc-darts": "its skips past the operations and edge weights leave no place for another",
+        "fair-darts": "its operations are weighed by a softmax",
+    },
     operations=(*DARTS_OPERATIONS, "auxiliary_skip"),
     schedules={"auxiliary_skip": lambda epoch, epochs: 1 - epoch / max(1, epochs - 1)},
     sample=with_auxiliary_skip,

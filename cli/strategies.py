@@ -1,0 +1,35 @@
+"""sdedge strategies"""
+
+from sdedge.cli import options
+from sdedge.cli.output import console, guarded, print_json
+
+
+@guarded
+def strategies(json_output: options.Json = False) -> None:
+    """List the search methods that --strategy takes."""
+    from sdedge.search.strategies import STRATEGIES
+
+    if json_output:
+        print_json(
+            {
+                "strategies": [
+                    {
+                        "name": strategy.name,
+                        "summary": strategy.summary,
+                        "paper": strategy.paper,
+                        "settings": dict(strategy.settings),
+                    }
+                    for strategy in STRATEGIES.values()
+                ]
+            }
+        )
+        return
+    out = console()
+    width = max(map(len, STRATEGIES))
+    for strategy in STRATEGIES.values():
+        out.print(f"[bold]{strategy.name:{width}}[/bold]  {strategy.summary}")
+        out.print(f"[dim]{'':{width}}  {strategy.paper}[/dim]")
+    out.print(
+        "Several combine where each changes something else: --strategy pc-darts+beta. Settings\n"
+        "that a paper changes come with it, where neither the preset nor an option says anything."
+    )
