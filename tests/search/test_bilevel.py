@@ -149,7 +149,7 @@ class SpiedNetwork(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(0.7))
 
-    def forward(self, x: Tensor, weights: MixingWeights) -> SupernetOutput:
+    def forward(self, x: Tensor, weights: MixingWeights, *_: Any, **__: Any) -> SupernetOutput:
         alpha = sum(weights[name][:, 0].sum() for name in CELL_TYPES)
         logits = Spy.apply(x[:, :CLASSES, 0, 0], alpha, self.weight)
         return SupernetOutput(logits, x)
