@@ -1,8 +1,8 @@
 """FairDARTS: no competition between operations (Chu et al., 2020), https://arxiv.org/abs/1911.12126
 
 Each operation has a sigmoid of its own (section 4.1), and a zero-one loss drives each towards 0 or
-1 (eq. 5). `none` is not an operation, and a node keeps at most two edges whose operation is above
-a threshold (section 4.3), so a node may have one, or none.
+1 (eq. 5). `none` is not an operation. The paper then drops operations below a threshold (section
+4.3); here each node keeps its two strongest, as a derived network needs two.
 """
 
 from dataclasses import replace
