@@ -47,10 +47,12 @@ def gpu_suite(load: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
 def _broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fused supernet whose first edge mixes with slightly wrong weights."""
 
-    def wrong(cell: Any, s0: Tensor, s1: Tensor, weights: Tensor, *rest: Any) -> Tensor:
+    def wrong(
+        cell: Any, s0: Tensor, s1: Tensor, weights: Tensor, *rest: Any, **extras: Any
+    ) -> Tensor:
         factor = torch.ones_like(weights)
         factor[0] = 1.001
-        return fused_cell(cell, s0, s1, weights * factor, *rest)
+        return fused_cell(cell, s0, s1, weights * factor, *rest, **extras)
 
     monkeypatch.setattr("sdedge.space.supernet.fused_cell", wrong)
 
