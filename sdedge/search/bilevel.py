@@ -88,11 +88,14 @@ class Bilevel:
 
     def loss_with(self, batch: TaskBatch, weights: MixingWeights) -> TaskLoss:
         """The task's loss at the present weights of the supernet and these mixing weights."""
-        if self.strategy.sparse:
-            output = self.supernet(batch.inputs, weights, nonzero(weights), scalars=True)
-        else:
-            dropout = self.levels.get("skip_dropout")
-            output = self.supernet(batch.inputs, weights, self._active, skip_dropout=dropout)
+        sparse = self.strategy.sparse
+        output = self.supernet(
+            batch.inputs,
+            weights,
+            nonzero(weights) if sparse else self._active,
+            scalars=sparse,
+            skip_dropout=self.levels.get("skip_dropout"),
+        )
         return self.task.loss(output, batch)
 
     def search_loss(self, batch: TaskBatch) -> Tensor:

@@ -355,6 +355,8 @@ def test_penalties_add_up() -> None:
     ("name", "message"),
     [
         ("gdas+snas", "gdas and snas do not combine: each decides what is drawn for a pass"),
+        ("darts-plus+p-darts", "p-darts does not combine with darts-plus: its stages go on"),
+        ("gdas+darts-2nd", "gdas does not combine with darts-2nd: it takes one loss at several"),
         ("sdarts-rs+sdarts-adv", "each decides what the weight step mixes with"),
         ("darts+nothing", "unknown strategy 'nothing'"),
         ("beta+beta", "names a part twice"),

@@ -241,4 +241,5 @@ def test_an_image_size_that_a_task_cannot_use_is_refused(
 
 @pytest.mark.parametrize("name", ["classification"])
 def test_a_task_without_a_mask_takes_any_image_size(name: str) -> None:
-    task(name, image_size=19)
+    batch = task(name, image_size=19).prepare(torch.zeros(2, 3, 19, 19), torch.tensor([0, 1]))
+    assert batch.inputs.shape == (2, 3, 19, 19)

@@ -13,19 +13,26 @@ from sdedge.search.alphas import Alphas
 from sdedge.search.strategies.darts import DARTS
 from sdedge.search.strategy import Levels
 
+# What does not combine with mixing weights that are drawn anew for every pass.
+NOT_WITH_DRAWS = {
+    "darts-2nd": "it takes one loss at several weights, and a draw differs each time",
+    "pc-darts": "its edge weights are not drawn",
+}
+
 
 def one_hot_sample(alphas: Alphas, levels: Levels) -> dict[str, Tensor]:
     """1 for the operation drawn on each edge, 0 elsewhere; differentiable in every alpha."""
     return {name: _one_hot(alpha, levels["temperature"]) for name, alpha in alphas.items()}
 
 
-def gumbel(alpha: Tensor) -> Tensor:
-    """Standard Gumbel noise of the shape of alpha."""
-    return -torch.empty_like(alpha).exponential_().log()
+def gumbel_softmax(alpha: Tensor, temperature: Tensor) -> Tensor:
+    """A relaxed draw of an operation for each edge: (edges, operations)."""
+    noise = -torch.empty_like(alpha).exponential_().log()
+    return ((alpha.log_softmax(dim=1) + noise) / temperature).softmax(dim=1)
 
 
 def _one_hot(alpha: Tensor, temperature: Tensor) -> Tensor:
-    soft = ((alpha.log_softmax(dim=1) + gumbel(alpha)) / temperature).softmax(dim=1)
+    soft = gumbel_softmax(alpha, temperature)
     hard = torch.zeros_like(soft).scatter_(1, soft.argmax(dim=1, keepdim=True), 1.0)
     return torch.where(hard > 0, 1 + (soft - soft.detach()), soft - soft.detach())
 
@@ -36,10 +43,7 @@ GDAS = replace(
     summary="every pass samples one operation an edge, and computes no other",
     paper="https://arxiv.org/abs/1910.04465",
     settings={"epochs": 250},
-    excludes={
-        "darts-2nd": "it takes one loss at several weights, and a draw differs each time",
-        "pc-darts": "its edge weights are not drawn",
-    },
+    excludes=NOT_WITH_DRAWS,
     schedules={"temperature": lambda epoch, epochs: 10 - 9.9 * epoch / max(1, epochs - 1)},
     sample=one_hot_sample,
     sparse=True,

@@ -84,6 +84,10 @@ P_DARTS = replace(
         "alpha_lr": 6e-4,
         "alpha_rest": 0.4,  # 10 of the 25 epochs of a stage
     },
+    excludes={
+        "darts-plus": "its stages go on to their ends",
+        "robust-es": "its stages go on to their ends",
+    },
     stages=three_stages,
     derive=derive_with_few_skips,
 )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sdedge.search.alphas import Alphas
 from sdedge.search.strategies.darts import DARTS
-from sdedge.search.strategies.gdas import gumbel
+from sdedge.search.strategies.gdas import NOT_WITH_DRAWS, gumbel_softmax
 from sdedge.search.strategy import Levels
 from sdedge.space.supernet import CELL_TYPES, WEIGHT_SHAPE
 
@@ -28,10 +28,7 @@ def around_one(device: torch.device) -> dict[str, Tensor]:
 
 def relaxed_sample(alphas: Alphas, levels: Levels) -> dict[str, Tensor]:
     """Softmax of alpha and Gumbel noise at the present temperature."""
-    return {
-        name: ((alpha.log_softmax(dim=1) + gumbel(alpha)) / levels["temperature"]).softmax(dim=1)
-        for name, alpha in alphas.items()
-    }
+    return {name: gumbel_softmax(alpha, levels["temperature"]) for name, alpha in alphas.items()}
 
 
 SNAS = replace(
@@ -40,10 +37,7 @@ SNAS = replace(
     summary="every pass mixes by a relaxed sample; alpha learns from the training batch",
     paper="https://arxiv.org/abs/1812.09926",
     settings={"epochs": 150},
-    excludes={
-        "darts-2nd": "it takes one loss at several weights, and a draw differs each time",
-        "pc-darts": "its edge weights are not drawn",
-    },
+    excludes=NOT_WITH_DRAWS,
     schedules={"temperature": lambda epoch, epochs: 1 - (1 - _COLDEST) * epoch / epochs},
     single_level=True,
     initial_alphas=around_one,
