@@ -5,14 +5,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from sdedge.cli import options
 from sdedge.cli.output import console, guarded, print_json, table
 from sdedge.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sdedge.config import SearchConfig
     from sdedge.nasbench201 import Nb201Cell
+    from sdedge.run import RunDir
     from sdedge.search.benchmark_table import BenchmarkTable
+    from sdedge.search.runner import SearchResult
 
 app = typer.Typer(no_args_is_help=True, help="Look cells of NAS-Bench-201 up.")
 
@@ -56,13 +60,39 @@ def query(
 def _summary(cell: "Nb201Cell", entries: "BenchmarkTable") -> dict[str, Any]:
     from dataclasses import asdict
 
+    from sdedge.search.lookup import look_up
     from sdedge.space.nasbench201 import count_cell
 
-    return {
-        "arch": cell.to_arch(),
-        **asdict(count_cell(cell)),
-        "standings": {name: asdict(standing) for name, standing in entries.query(cell).items()},
-    }
+    return {**look_up(cell, entries), **asdict(count_cell(cell))}
+
+
+def known_cells(config: "SearchConfig") -> "BenchmarkTable | None":
+    """The table that a search's settings name; DataError when it cannot be read."""
+    from sdedge.search.benchmark_table import read_benchmark_table
+
+    return read_benchmark_table(config.benchmark_table) if config.benchmark_table else None
+
+
+def report_epochs(
+    out: Console, run: "RunDir", result: "SearchResult", entries: "BenchmarkTable"
+) -> dict[str, Any]:
+    """Look the cells of a search up, tell about the one found, and write and draw all epochs'."""
+    from sdedge.analysis.standings import draw_standings
+    from sdedge.nasbench201 import Nb201Cell
+    from sdedge.run import write_json
+    from sdedge.search.benchmark_table import DATASETS
+    from sdedge.search.lookup import look_up_epochs
+
+    epochs = look_up_epochs(result.records, entries)
+    cell = Nb201Cell.from_dict(result.genotype.to_dict())
+    found = _summary(cell, entries)
+    best = {name: entries.highest(name) for name in DATASETS}
+    write_json(run.path / "benchmark.json", {**found, "best": best, "epochs": epochs})
+    for suffix in ("svg", "png"):
+        draw_standings(epochs, best, run.path / f"benchmark.{suffix}")
+    _report(out, [found], len(entries))
+    out.print(f"  {escape(str(run.path))}/benchmark.json, benchmark.svg, benchmark.png")
+    return found
 
 
 def _report(out: Console, found: list[dict[str, Any]], cells: int) -> None:

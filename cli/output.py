@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sdedge.errors import InterruptedRunError, SdedgeError
+from sdedge.genotype import Architecture, Genotype
 
 P = ParamSpec("P")
 
@@ -112,6 +113,13 @@ def milliseconds(value: float) -> str:
 def threads_text(count: int) -> str:
     """1 thread, 4 threads."""
     return f"{count} thread" if count == 1 else f"{count} threads"
+
+
+def architecture_lines(found: Architecture) -> list[str]:
+    """A cell, or both cells, on a line each."""
+    if isinstance(found, Genotype):
+        return [f"normal     {cell_text(found.normal)}", f"reduction  {cell_text(found.reduce)}"]
+    return [f"cell  {found.to_dict()['arch']}"]
 
 
 def cell_text(edges: Iterable[Any]) -> str:

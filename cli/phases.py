@@ -43,6 +43,8 @@ def with_absolute_paths(overrides: Mapping[str, Any]) -> dict[str, Any]:
     dataset = fixed.get("dataset")
     if isinstance(dataset, str) and dataset not in DATASETS and Path(dataset).expanduser().is_dir():
         fixed["dataset"] = str(Path(dataset).expanduser().absolute())
+    if table := fixed.get("benchmark_table"):
+        fixed["benchmark_table"] = str(Path(table).expanduser().absolute())
     return fixed
 
 

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from sdedge.cli import options
-from sdedge.cli.output import cell_text, console, duration, guarded, percent, print_json
+from sdedge.cli.output import architecture_lines, console, duration, guarded, percent, print_json
 from sdedge.config import SearchConfig
+from sdedge.genotype import Genotype
 
 if TYPE_CHECKING:
     from sdedge.search.runner import SearchResult
@@ -45,6 +46,15 @@ def search(
     mask_ratio: Annotated[float | None, typer.Option(help="Share of patches hidden.")] = None,
     mask_fill: Annotated[
         float | None, typer.Option(help="Value of hidden pixels: 0 (paper) or 1 (authors' code).")
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(help="darts (default), or nas-bench-201, whose cells are known.")
+    ] = None,
+    benchmark_table: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="In nas-bench-201: tell what the cell of each epoch reaches."
+        ),
     ] = None,
     impl: Annotated[
         str | None,
@@ -88,7 +98,7 @@ def start_search(
     out: Console, preset: str, overrides: dict[str, Any], path: Path | None, *, resume: bool
 ) -> dict[str, Any]:
     """Run a search, tell about it on `out`, and give its JSON summary."""
-    from sdedge.analysis.cell import draw_genotype
+    from sdedge.analysis.drawing import draw_architecture
     from sdedge.cli.budget import (
         BudgetReporter,
         budget_file,
@@ -97,6 +107,7 @@ def start_search(
         plan_budget,
         planned_costs,
     )
+    from sdedge.cli.nasbench import known_cells, report_epochs
     from sdedge.cli.phases import (
         open_dataset,
         preset_text,
@@ -134,17 +145,20 @@ def start_search(
         run = RunDir.create(data.name, path)
         if plan:
             write_json(budget_file(run), plan.to_dict())
+    known = known_cells(config)
     _announce(out, config, data.name, started, run.path)
     with (BudgetReporter if config.budgeted else ConsoleReporter)(out) as reporter:
         result = run_search(phase, run, reporter, resume=resume)
     for suffix in ("svg", "png"):
-        draw_genotype(
+        draw_architecture(
             result.genotype,
             run.path / f"cell.{suffix}",
             title=f"{config.task} search on {data.name}",
         )
     _report(out, result, run.path)
-    size = choose_size(out, run, result.genotype) if config.budgeted else None
+    found = result.genotype
+    size = choose_size(out, run, found) if config.budgeted and isinstance(found, Genotype) else None
+    benchmark = report_epochs(out, run, result, known) if known else None
     return {
         "run": str(run.path),
         "genotype": result.genotype.to_dict(),
@@ -153,6 +167,7 @@ def start_search(
         "best_epoch": result.best_epoch,
         "search_seconds": result.seconds,
         **({"size": size} if config.budgeted else {}),
+        **({"benchmark": benchmark} if benchmark else {}),
         **{k: v for k, v in result.records[-1].items() if k.startswith(("train_", "valid_"))},
     }
 
@@ -165,8 +180,9 @@ def _announce(out: Console, config: SearchConfig, name: str, started: str, path:
     )
     out.print(f"[bold]Search[/bold] on {escape(name)}, {started}")
     out.print(
-        f"  task {config.task}{mask}; strategy {config.strategy}; {config.cells} cells of "
-        f"{config.channels} channels; {config.epochs} epochs, batch {config.batch_size}, "
+        f"  task {config.task}{mask}; strategy {config.strategy}; {config.cells} cells "
+        f"{'a stage, from' if config.space == 'nas-bench-201' else 'of'} {config.channels} "
+        f"channels; {config.epochs} epochs, batch {config.batch_size}, "
         f"seed {config.seed}"
     )
     out.print(f"[dim]  run directory {escape(str(path))}[/dim]")
@@ -175,8 +191,8 @@ def _announce(out: Console, config: SearchConfig, name: str, started: str, path:
 def _report(out: Console, result: "SearchResult", path: Path) -> None:
     genotype, last = result.genotype, result.records[-1]
     out.print(f"[bold]Found[/bold] in {duration(result.seconds)}")
-    out.print(f"  normal     {cell_text(genotype.normal)}")
-    out.print(f"  reduction  {cell_text(genotype.reduce)}")
+    for line in architecture_lines(genotype):
+        out.print(f"  {escape(line)}")
     if "valid_accuracy" in last:
         out.print(
             f"  supernet accuracy on the search half {percent(last['valid_accuracy'])} (best in "
@@ -184,9 +200,9 @@ def _report(out: Console, result: "SearchResult", path: Path) -> None:
         )
     if genotype.collapsed:
         out.print(
-            f"[yellow]This cell has collapsed: {genotype.parameter_free_count} of the "
-            f"{len(genotype.normal)} operations of its normal cell are skips or pools, which "
-            "learn nothing. A network of it will be weak. Search longer, with another seed, or "
-            "take a published cell (sdedge genotype list).[/yellow]"
+            f"[yellow]This cell has collapsed: {genotype.parameter_free_count} operations of its "
+            "normal cell, more than half of them, learn nothing (skips, pools). A network of it "
+            "will be weak. Search longer, with another seed, or take a published cell (sdedge "
+            "genotype list).[/yellow]"
         )
     out.print(f"  {escape(str(path))}/genotype.json, cell.svg, cell.png")

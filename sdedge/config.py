@@ -150,10 +150,11 @@ def _check_network(channels: int, cells: int) -> None:
 class SearchConfig(PhaseConfig):
     """A search: supernet, task, strategy and the two optimizers."""
 
+    space: Literal["darts", "nas-bench-201"] = "darts"
     strategy: str = "darts"
     task: str = "semantic"
     channels: int = 16
-    cells: int = 8
+    cells: int = 8  # of the supernet; in nas-bench-201 of each of its three stages
     impl: Literal["auto", "triton", "cpu", "reference"] = "auto"
     patch_size: int = 8
     mask_ratio: float = 0.6  # the paper's for CIFAR-10; 0.7 for CIFAR-100
@@ -176,12 +177,14 @@ class SearchConfig(PhaseConfig):
     max_flash_kb: float | None = None
     max_params: int | None = None
     int8: bool | None = None  # what is to be deployed; None: as the target prefers, else fp32
+    # Where cells of nas-bench-201 are looked up, each epoch's when the search ends; a file.
+    benchmark_table: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_network(self.channels, self.cells)
         rule = "at least 3 in a search (with fewer, every cell is a reduction)"
-        _require(self.cells >= 3, "cells", self.cells, rule)
+        _require(self.space != "darts" or self.cells >= 3, "cells", self.cells, rule)
         _require(self.patch_size >= 1, "patch_size", self.patch_size, "at least 1 pixel")
         _require(
             0 < self.mask_ratio < 1, "mask_ratio", self.mask_ratio, "between 0 and 1, exclusive"
@@ -203,6 +206,12 @@ class SearchConfig(PhaseConfig):
         latency = self.max_latency_ms
         rule = "given with a target: the latency is that of a device (--target NAME)"
         _require(latency is None or self.target is not None, "max_latency_ms", latency, rule)
+        rule = "left out in nas-bench-201: only cells of the DARTS space are priced"
+        tabled = self.space == "nas-bench-201"
+        _require(not (tabled and self.budgeted), "a target or a limit", "given", rule)
+        rule = "left out: it holds cells of nas-bench-201 (--space nas-bench-201)"
+        table = self.benchmark_table
+        _require(tabled or table is None, "benchmark_table", table, rule)
         rule = "left out without a target or a limit: it says what a budget is for"
         _require(self.int8 is None or self.budgeted, "int8", self.int8, rule)
 
@@ -216,6 +225,22 @@ class SearchConfig(PhaseConfig):
     def budgeted(self) -> bool:
         """Whether the network is to fit limits, or a device."""
         return self.target is not None or bool(self.limits)
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset: str,
+        overrides: Mapping[str, Any],
+        defaults: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Self:
+        """The preset as it is in the space that `overrides` name."""
+        if overrides.get("space") != "nas-bench-201":
+            return super().from_preset(preset, overrides, defaults)
+        # The authors' 100 epochs, and the depth of the benchmark; else one cell a stage.
+        cells = 5 if preset == "paper" else 1
+        return super().from_preset(
+            preset, {"cells": cells, **overrides}, {"epochs": 100, **defaults}
+        )
 
     @classmethod
     def presets(cls) -> dict[str, dict[str, Any]]:

@@ -11,12 +11,13 @@ Nodes 0 and 1 are the outputs of the two cells before; each further node sums tw
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sdedge.errors import GenotypeError
 
@@ -40,8 +41,49 @@ SPACES = ("darts",)
 Edge = tuple[str, int]
 
 
+class Architecture(ABC):
+    """What a search finds, in whichever space."""
+
+    @property
+    @abstractmethod
+    def skip_count(self) -> int:
+        """Number of skip connections in the cell that has stride 1, the usual sign of collapse."""
+
+    @property
+    @abstractmethod
+    def parameter_free_count(self) -> int:
+        """Number of operations without weights in that cell."""
+
+    @property
+    @abstractmethod
+    def collapsed(self) -> bool:
+        """True when more than half of that cell's operations have no weights."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, as plain lists and dicts."""
+
+    @classmethod
+    @abstractmethod
+    def from_dict(cls, data: object, *, source: str = "genotype") -> Self:
+        """Read the JSON form; `source` names the file in error messages."""
+
+    def to_json(self) -> str:
+        """The JSON form, as text ending in a newline."""
+        return json.dumps(self.to_dict(), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, source: str = "genotype") -> Self:
+        """Read the JSON form from text."""
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:  # RecursionError: nested too deep
+            raise GenotypeError(f"{source}: not valid JSON ({error})") from None
+        return cls.from_dict(data, source=source)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Genotype:
+class Genotype(Architecture):
     """A normal and a reduction cell; two (operation, source node) pairs for each inner node.
 
     Raises GenotypeError at construction when a cell cannot be built.
@@ -54,8 +96,7 @@ class Genotype:
     space: str = "darts"
 
     def __post_init__(self) -> None:
-        if self.space not in SPACES:
-            raise GenotypeError(f"unknown search space {self.space!r}; there is: {_list(SPACES)}")
+        _check_space(self.space, "")
         _check_cell("normal", self.normal, self.normal_concat)
         _check_cell("reduce", self.reduce, self.reduce_concat)
 
@@ -84,15 +125,13 @@ class Genotype:
             "reduce_concat": list(self.reduce_concat),
         }
 
-    def to_json(self) -> str:
-        """The JSON form, as text ending in a newline."""
-        return json.dumps(self.to_dict(), indent=1) + "\n"
-
     @classmethod
-    def from_dict(cls, data: object, *, source: str = "genotype") -> "Genotype":
+    def from_dict(cls, data: object, *, source: str = "genotype") -> Self:
         """Read the JSON form; `source` names the file in error messages."""
         if not isinstance(data, Mapping):
             raise GenotypeError(f"{source}: expected a JSON object, got {_kind(data)}")
+        if "space" in data:
+            _check_space(data["space"], f"{source}: ")
         missing = [key for key in ("normal", "reduce") if key not in data]
         if missing:
             raise GenotypeError(f"{source}: missing {_list(missing)}")
@@ -109,15 +148,6 @@ class Genotype:
             return cls(**fields)
         except GenotypeError as error:
             raise GenotypeError(f"{source}: {error}") from None
-
-    @classmethod
-    def from_json(cls, text: str, *, source: str = "genotype") -> "Genotype":
-        """Read the JSON form from text."""
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:  # RecursionError: nested too deep
-            raise GenotypeError(f"{source}: not valid JSON ({error})") from None
-        return cls.from_dict(data, source=source)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +193,14 @@ def load_genotype(name_or_file: str | Path) -> Genotype:
     except (OSError, UnicodeDecodeError) as error:
         raise GenotypeError(f"{path}: cannot be read as a genotype ({error})") from None
     return Genotype.from_json(text, source=str(path))
+
+
+def _check_space(space: object, where: str) -> None:
+    if space not in SPACES:
+        raise GenotypeError(
+            f"{where}a genotype of the search space {space!r}; a network can be built of: "
+            f"{_list(SPACES)} (cells of nas-bench-201 are looked up, `sdedge nasbench query`)"
+        )
 
 
 def _check_cell(name: str, edges: tuple[Edge, ...], concat: tuple[int, ...]) -> None:

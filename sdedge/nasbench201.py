@@ -10,13 +10,13 @@ Dong, Yang: NAS-Bench-201, ICLR 2020, https://arxiv.org/abs/2001.00326
 """
 
 import itertools
-import json
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from sdedge.errors import GenotypeError
+from sdedge.genotype import Architecture
 
 SPACE = "nas-bench-201"
 # In the order of the rows of alpha (section 2.1).
@@ -28,7 +28,7 @@ _CONVOLUTIONS = frozenset({"nor_conv_1x1", "nor_conv_3x3"})
 
 
 @dataclass(frozen=True)
-class Nb201Cell:
+class Nb201Cell(Architecture):
     """An operation for each of the six edges, in the order of EDGES.
 
     Raises GenotypeError at construction when an operation is missing or unknown.
@@ -71,7 +71,7 @@ class Nb201Cell:
         return "+".join(f"{node}|" for node in nodes[1:])
 
     @classmethod
-    def from_arch(cls, arch: str) -> "Nb201Cell":
+    def from_arch(cls, arch: str) -> Self:
         """Read an arch string; GenotypeError names the part that is wrong."""
         nodes = arch.strip().split("+")
         try:
@@ -85,12 +85,8 @@ class Nb201Cell:
         """The JSON form, as a plain dict."""
         return {"space": SPACE, "arch": self.to_arch()}
 
-    def to_json(self) -> str:
-        """The JSON form, as text ending in a newline."""
-        return json.dumps(self.to_dict(), indent=1) + "\n"
-
     @classmethod
-    def from_dict(cls, data: object, *, source: str = "genotype") -> "Nb201Cell":
+    def from_dict(cls, data: object, *, source: str = "genotype") -> Self:
         """Read the JSON form; `source` names the file in error messages."""
         if not isinstance(data, Mapping):
             raise GenotypeError(f"{source}: expected a JSON object, got {type(data).__name__}")
@@ -102,15 +98,6 @@ class Nb201Cell:
             return cls.from_arch(data["arch"])
         except GenotypeError as error:
             raise GenotypeError(f"{source}: {error}") from None
-
-    @classmethod
-    def from_json(cls, text: str, *, source: str = "genotype") -> "Nb201Cell":
-        """Read the JSON form from text."""
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:  # RecursionError: nested too deep
-            raise GenotypeError(f"{source}: not valid JSON ({error})") from None
-        return cls.from_dict(data, source=source)
 
 
 def all_cells() -> Iterator[Nb201Cell]:

@@ -5,6 +5,7 @@
     metrics.jsonl       one JSON object a line, each with its "phase"
     search.checkpoint.safetensors, train.checkpoint.safetensors
     genotype.json  cell.svg  cell.png
+    benchmark.json  benchmark.svg  benchmark.png
     weights.safetensors
     model.onnx  model.int8.onnx  export.json  model-card.md
     bench.json  bench.int8.json  targets.json

@@ -52,8 +52,8 @@ def test_space_and_concat_have_the_defaults_of_darts() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "named"),
     [
-        ("space", "resnet", "'resnet'; there is: darts"),
-        ("space", 7, "unknown search space 7"),
+        ("space", "resnet", "'resnet'; a network can be built of: darts"),
+        ("space", 7, "search space 7; a network"),
         ("normal", None, "normal: expected a list of [operation, source], got NoneType"),
         ("normal", {"0": [SEP, 0]}, "normal: expected a list of [operation, source], got dict"),
         ("normal", [], "normal has 0 operations"),

@@ -1,30 +1,45 @@
-"""Architecture parameters of the DARTS space."""
+"""Architecture parameters."""
 
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from sdedge.space.supernet import CELL_TYPES, WEIGHT_SHAPE
+from sdedge.search.spaces import SearchSpace
 
-# Cell type -> (14 edges, 8 operations) logits, shared by all cells of the type.
+# Cell type -> (edges, operations) logits, shared by all cells of the type; a strategy may have
+# vectors beside these matrices.
 Alphas = Mapping[str, Tensor]
 
 
-def initial_alphas(device: torch.device) -> dict[str, Tensor]:
-    """Near-uniform logits, 1e-3 * N(0, 1), that require a gradient (DARTS, section A.1.2).
+def normal_alphas(
+    space: SearchSpace, device: torch.device, *, mean: float, spread: float
+) -> dict[str, Tensor]:
+    """Logits drawn from N(mean, spread^2), that require a gradient.
 
     Drawn on the CPU, so that a seed means the same start on every device.
     """
+    shape = (space.edges, len(space.operations))
     return {
-        name: (1e-3 * torch.randn(WEIGHT_SHAPE)).to(device).requires_grad_() for name in CELL_TYPES
+        name: (mean + spread * torch.randn(shape)).to(device).requires_grad_()
+        for name in space.cell_types
     }
+
+
+def initial_alphas(space: SearchSpace, device: torch.device) -> dict[str, Tensor]:
+    """Near-uniform logits, 1e-3 * N(0, 1) (DARTS, section A.1.2)."""
+    return normal_alphas(space, device, mean=0.0, spread=1e-3)
+
+
+def edge_rows(alphas: Alphas) -> Tensor:
+    """The logits of the edges of all cell types, one below the other: (edges, operations)."""
+    return torch.cat([alpha for alpha in alphas.values() if alpha.ndim == 2])
 
 
 def mixing_entropy(weights: Mapping[str, Tensor]) -> dict[str, float]:
     """Mean entropy of the mixing weights over the edges of each cell type, in nats.
 
-    It falls from log 8 = 2.08 towards 0 as the search makes up its mind.
+    It falls from the logarithm of the number of operations towards 0 as alpha makes up its mind.
     """
     return {
         name: float(-(w * w.clamp_min(1e-12).log()).sum(dim=1).mean())

@@ -76,15 +76,21 @@ class BenchmarkTable:
             )
         }
 
+    def highest(self, dataset: str) -> float:
+        """The best accuracy in per cent; DataError for an unknown data set."""
+        return self._ascending[self._place(dataset)][-1]
+
     def best(self, dataset: str) -> list[Nb201Cell]:
         """The cells of rank 1, in the order of the table; DataError for an unknown data set."""
+        place, highest = self._place(dataset), self.highest(dataset)
+        return [cell for cell, found in self._accuracies.items() if found[place] == highest]
+
+    def _place(self, dataset: str) -> int:
         if dataset not in DATASETS:
             raise DataError(
                 f"no data set {dataset!r} in {self.source}; there is: {', '.join(DATASETS)}"
             )
-        place = list(DATASETS).index(dataset)
-        highest = self._ascending[place][-1]
-        return [cell for cell, found in self._accuracies.items() if found[place] == highest]
+        return list(DATASETS).index(dataset)
 
 
 def read_benchmark_table(path: str | Path) -> BenchmarkTable:

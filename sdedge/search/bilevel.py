@@ -14,9 +14,10 @@ from sdedge.config import SearchConfig
 from sdedge.graphs import rate_settings
 from sdedge.search.alphas import Alphas
 from sdedge.search.budget import Budget
+from sdedge.search.spaces import AnySupernet
 from sdedge.search.strategy import Allowed, Strategy
 from sdedge.search.tasks.task import Task, TaskBatch, TaskLoss
-from sdedge.space.supernet import ActiveOperations, MixingWeights, Supernet
+from sdedge.space.supernet import ActiveOperations, MixingWeights
 
 
 class Bilevel:
@@ -24,7 +25,7 @@ class Bilevel:
 
     def __init__(
         self,
-        supernet: Supernet,
+        supernet: AnySupernet,
         task: Task,
         alphas: dict[str, Tensor],
         strategy: Strategy,

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from sdedge.errors import RunError
-from sdedge.genotype import DARTS_OPERATIONS, Genotype
+from sdedge.genotype import DARTS_OPERATIONS, Architecture, Genotype
 from sdedge.space.darts import NODES
 from sdedge.space.supernet import CELL_TYPES, MixingWeights
 
@@ -47,7 +47,7 @@ class Costs:
     prices: Mapping[Place, Mapping[str, float]]  # of an operation, in all cells of the type
     error: float = 0.0  # median, relative, of the sum: what does not add up
 
-    def of(self, genotype: Genotype) -> float:
+    def of(self, genotype: Architecture) -> float:
         """The figure of the network that `genotype` makes."""
         return self.fixed + sum(self.prices[place][name] for place, name in places(genotype))
 
@@ -72,8 +72,10 @@ class Costs:
         return cls(**figures, prices=prices)
 
 
-def places(genotype: Genotype) -> list[tuple[Place, str]]:
+def places(genotype: Architecture) -> list[tuple[Place, str]]:
     """Every operation of a genotype, and where it stands."""
+    if not isinstance(genotype, Genotype):
+        raise TypeError(f"prices are of the DARTS space, not of a {type(genotype).__name__}")
     cells = (("normal", genotype.normal), ("reduce", genotype.reduce))
     return [(_place(kind, source), name) for kind, edges in cells for name, source in edges]
 
@@ -119,11 +121,11 @@ class Budget(nn.Module):
             total = total + (shares * drawn).sum(dim=(1, 2))
         return total
 
-    def derived(self, genotype: Genotype) -> list[float]:
+    def derived(self, genotype: Architecture) -> list[float]:
         """Cost of a derived cell as a share of each limit."""
         return [costs.of(genotype) / costs.limit for costs in self.costs.values()]
 
-    def adjust(self, genotype: Genotype) -> None:
+    def adjust(self, genotype: Architecture) -> None:
         """Raise the multiplier of each limit that the derived cell breaks, lower the others."""
         excess = self._tensor(self.derived(genotype)).sub(1).clamp(-1, 1)
         self.multipliers.add_(_RATE * excess).clamp_(0, _GREATEST)
@@ -146,7 +148,7 @@ class Budget(nn.Module):
             total = [(t + scale * s).to(t.dtype) for t, s in zip(total, slopes, strict=True)]
         return total
 
-    def report(self, weights: MixingWeights, genotype: Genotype) -> dict[str, dict[str, float]]:
+    def report(self, weights: MixingWeights, genotype: Architecture) -> dict[str, dict[str, float]]:
         """By limit: limit, expected and derived cost in its unit, and the multiplier."""
         figures = zip(
             self.costs.items(),

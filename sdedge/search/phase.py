@@ -23,7 +23,7 @@ from sdedge.data.catalog import Dataset
 from sdedge.data.pipeline import Batches
 from sdedge.device import derived_seed, make_deterministic, on_device, seed_step, select_device
 from sdedge.errors import ConfigError, RunError
-from sdedge.genotype import Genotype
+from sdedge.genotype import Architecture
 from sdedge.graphs import Step, select_graphs, set_rate
 from sdedge.kernels import dispatch
 from sdedge.loop import Phase
@@ -31,11 +31,11 @@ from sdedge.meters import Meters
 from sdedge.search.alphas import mixing_entropy
 from sdedge.search.bilevel import Bilevel
 from sdedge.search.budget import ADJUSTMENTS, Budget, Costs
-from sdedge.search.strategies import get_strategy
+from sdedge.search.spaces import get_space
+from sdedge.search.strategies import strategy_for
 from sdedge.search.strategy import Allowed, Strategy
 from sdedge.search.tasks import build_task, check_task
 from sdedge.search.tasks.task import TaskBatch
-from sdedge.space.supernet import Supernet
 
 
 def search_halves(
@@ -57,7 +57,8 @@ def check_search(config: SearchConfig) -> None:
     device = select_device(config.device)
     select_graphs(config.cuda_graphs, device)
     dispatch.resolve(config.impl, device, torch.float32)
-    strategy = get_strategy(config.strategy)
+    get_space(config.space)
+    strategy = strategy_for(config)
     if config.cuda_graphs and strategy.sparse:
         raise ConfigError(
             f"strategy {strategy.name} computes other operations in every pass, which a recorded "
@@ -90,16 +91,12 @@ class SearchPhase(Phase):
         self.device = select_device(config.device)
         make_deterministic()
         self.data_fingerprint = dataset.fingerprint
-        strategy = strategy or get_strategy(config.strategy)
+        strategy = strategy or strategy_for(config)
+        self.space = get_space(config.space)
 
         seed_step(config.seed, "initialise")
-        supernet = Supernet(
-            channels=config.channels,
-            cells=config.cells,
-            classes=len(dataset.classes),
-            impl=config.impl,
-            operations=strategy.operations,
-            partial=strategy.partial,
+        supernet = self.space.supernet(
+            config, len(dataset.classes), strategy.extra_operations, strategy.partial
         )
         task = build_task(
             config,
@@ -119,7 +116,7 @@ class SearchPhase(Phase):
         self.bilevel = Bilevel(
             on_device(supernet, self.device),
             on_device(task, self.device),
-            strategy.initial_alphas(self.device),
+            strategy.initial_alphas(self.space, self.device),
             strategy,
             config,
             Budget(costs, self.device) if costs else None,
@@ -224,19 +221,19 @@ class SearchPhase(Phase):
     def _alpha_rests(self, epoch: int) -> bool:
         return epoch < round(self.config.alpha_rest * self.epochs)
 
-    def genotype(self) -> Genotype:
+    def genotype(self) -> Architecture:
         """The genotype that the present alphas derive to."""
-        bilevel = self.bilevel
+        derive = self.bilevel.strategy.derive or self.space.derive
         with torch.no_grad():
-            return bilevel.strategy.derive(bilevel.weights())
+            return derive(self.bilevel.weights())
 
-    def result(self, records: Sequence[Mapping[str, Any]]) -> tuple[Genotype, int]:
+    def result(self, records: Sequence[Mapping[str, Any]]) -> tuple[Architecture, int]:
         """The genotype that the search found, and the epoch that it is of."""
         stop = self.bilevel.strategy.stop
         chosen = stop(records) if stop and self.ended(records) else None
         if chosen is None:
             return self.genotype(), len(records) - 1
-        return Genotype.from_dict(records[chosen]["genotype"]), chosen
+        return self.space.architecture.from_dict(records[chosen]["genotype"]), chosen
 
     def state(self) -> dict[str, Tensor]:
         """Weights, alphas, the state of both optimizers, and the multipliers of a budget."""

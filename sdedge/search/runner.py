@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdedge.environment import describe_environment
-from sdedge.genotype import Genotype
+from sdedge.genotype import Architecture
 from sdedge.kernels import dispatch
 from sdedge.loop import Reporter, run_phase
 from sdedge.run import RunDir, write_atomic
@@ -16,7 +16,7 @@ from sdedge.search.stages import StagedSearch
 class SearchResult:
     """What a search found, and the record of each of its epochs."""
 
-    genotype: Genotype
+    genotype: Architecture
     epoch: int  # that the genotype is of, the last unless the strategy stopped the search
     seconds: float
     records: list[dict[str, Any]]

@@ -17,11 +17,11 @@ from sdedge.checkpoint import under_prefix, with_prefix
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import RunError
-from sdedge.genotype import Genotype
+from sdedge.genotype import Architecture
 from sdedge.loop import Phase
 from sdedge.search.budget import Costs
 from sdedge.search.phase import SearchPhase
-from sdedge.search.strategies import get_strategy
+from sdedge.search.strategies import strategy_for
 from sdedge.search.strategy import Allowed, Stage
 
 
@@ -29,7 +29,7 @@ def build_search(
     config: SearchConfig, dataset: Dataset, costs: Mapping[str, Costs] | None = None
 ) -> "SearchPhase | StagedSearch":
     """The phase that searches as `config` says; raises ConfigError as SearchPhase does."""
-    stages = get_strategy(config.strategy).stages
+    stages = strategy_for(config).stages
     if stages is None:
         return SearchPhase(config, dataset, costs)
     return StagedSearch(config, dataset, costs, stages(config))
@@ -58,7 +58,7 @@ class StagedSearch(Phase):
 
     def _enter(self, index: int, allowed: Allowed | None) -> None:
         stage = self._stages[index]
-        strategy = get_strategy(self.config.strategy)
+        strategy = strategy_for(self.config)
         strategy = replace(strategy, schedules={**strategy.schedules, **stage.schedules})
         config = replace(self.config, epochs=stage.epochs, **stage.settings)
         self.index, self.allowed = index, allowed
@@ -95,7 +95,7 @@ class StagedSearch(Phase):
         """What the stage logs, and which it is."""
         return {"stage": self.index + 1, **self.inner.end_epoch(self._local(epoch))}
 
-    def result(self, records: Sequence[Mapping[str, Any]]) -> tuple[Genotype, int]:
+    def result(self, records: Sequence[Mapping[str, Any]]) -> tuple[Architecture, int]:
         """The genotype of the last stage, and the epoch that it is of."""
         return self.inner.genotype(), len(records) - 1
 

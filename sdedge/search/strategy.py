@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sdedge.genotype import DARTS_OPERATIONS, Genotype
+from sdedge.genotype import Architecture
 from sdedge.search.alphas import Alphas
+from sdedge.search.spaces import SearchSpace
 from sdedge.space.supernet import MixingWeights
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class Strategy:
     excludes: Mapping[str, str] = field(default_factory=dict)
     """Strategies that it does not combine with, and why."""
 
+    excluded_spaces: Mapping[str, str] = field(default_factory=dict)
+    """Search spaces that it does not apply to, and why."""
+
     schedules: Mapping[str, Callable[[int, int], float]] = field(default_factory=dict)
     """Scalars by name, from an epoch and the number of epochs."""
 
@@ -69,13 +73,13 @@ class Strategy:
     single_level: bool = False
     """Whether alpha learns from the batch that trains the weights."""
 
-    operations: tuple[str, ...] = DARTS_OPERATIONS
-    """What an edge of the supernet has; those after DARTS's are never derived."""
+    extra_operations: tuple[str, ...] = ()
+    """What an edge of the supernet has after those of the space; they are never derived."""
 
     partial: int = 1
     """Operations read one in so many channels."""
 
-    initial_alphas: Callable[[torch.device], dict[str, Tensor]]
+    initial_alphas: Callable[[SearchSpace, torch.device], dict[str, Tensor]]
     """The architecture parameters at the start."""
 
     relax: Callable[[Alphas], MixingWeights]
@@ -96,8 +100,8 @@ class Strategy:
     alpha_gradient: Callable[[Bilevel, TaskBatch, TaskBatch], Sequence[Tensor]]
     """Gradient of the search loss for each alpha, from a batch of either half of the data."""
 
-    derive: Callable[[MixingWeights], Genotype]
-    """From mixing weights to the genotype."""
+    derive: Callable[[MixingWeights], Architecture] | None = None
+    """From mixing weights to the genotype; None: as the space has it."""
 
     measure: Callable[[Bilevel, int, TaskBatch], Mapping[str, float]] | None = None
     """What to log of a batch of the search half at the end of an epoch."""

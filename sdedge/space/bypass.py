@@ -6,7 +6,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from sdedge.errors import ConfigError
 from sdedge.kernels import mixed_sum
+
+
+def check_partial(channels: int, partial: int) -> None:
+    """Raise ConfigError for channels that cannot be split into `partial` equal parts."""
+    if channels % partial:
+        raise ConfigError(f"channels is {channels}; it must be a multiple of {partial}")
 
 
 def operated(state: Tensor, partial: int) -> Tensor:

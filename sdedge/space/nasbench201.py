@@ -3,8 +3,9 @@
 Dong, Yang: NAS-Bench-201, ICLR 2020, https://arxiv.org/abs/2001.00326
 """
 
-from collections.abc import Mapping
-from functools import cached_property, partial
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from functools import partial as bound
 from typing import NamedTuple
 
 import torch
@@ -15,14 +16,15 @@ from sdedge.kernels import Impl, mixed_sum
 from sdedge.kernels.batch_norm import batch_statistics
 from sdedge.kernels.dispatch import Route, choose
 from sdedge.nasbench201 import EDGES, NODES, OPERATIONS, Nb201Cell
+from sdedge.space.bypass import check_partial, operated, with_bypass
 from sdedge.space.counting import Counts, count_network
 from sdedge.space.fused import nothing, pick, zero_weights
 from sdedge.space.nasbench201_skeleton import Skeleton, build_operation
+from sdedge.space.operations import dropped
 from sdedge.space.statistics import RunningStatistics
 from sdedge.space.supernet import Active, ActiveOperations, MixingWeights, SupernetOutput
 
 CELL_TYPE = "cell"  # all cells are alike
-WEIGHT_SHAPE = (len(EDGES), len(OPERATIONS))
 
 
 class DerivedCell(nn.Module):
@@ -56,7 +58,7 @@ class Nb201Network(Skeleton):
         self, cell: Nb201Cell, *, channels: int = 16, cells_per_stage: int = 5, classes: int = 10
     ) -> None:
         super().__init__(
-            partial(DerivedCell, cell),
+            bound(DerivedCell, cell),
             channels=channels,
             cells_per_stage=cells_per_stage,
             classes=classes,
@@ -110,13 +112,16 @@ class _Pass(NamedTuple):
 
     route: Route
     running: RunningStatistics
+    active: Active | None
+    scalars: bool
+    skip_dropout: Tensor | None
 
     def term(self, operation: nn.Module, source: _Source) -> _Term:
         """An operation's output; in the fused forms raw, and from what the source shares."""
+        if isinstance(operation, nn.Identity):
+            return _Term(dropped(source.values, self.skip_dropout))
         if self.route == "reference":
             return _Term(operation(source.values))
-        if isinstance(operation, nn.Identity):
-            return _Term(source.values)
         if isinstance(operation, nn.AvgPool2d):
             return _Term(source.averaged)
         _, convolution, norm = operation.children()
@@ -141,27 +146,32 @@ class _Pass(NamedTuple):
 
 
 class SearchCell(nn.Module):
-    """Four nodes, six edges, five operations on each, `none` among them."""
+    """Four nodes, six edges, five operations on each, `none` among them.
 
-    def __init__(self, channels: int) -> None:
+    Operations read one in `partial` channels, as in `sdedge.space.supernet.SearchCell`.
+    """
+
+    def __init__(self, channels: int, operations: Sequence[str] = OPERATIONS, partial: int = 1):
         super().__init__()
+        self.partial = partial
         self.edges = nn.ModuleList(
-            nn.ModuleList(build_operation(name, channels, search=True) for name in OPERATIONS[1:])
+            nn.ModuleList(
+                build_operation(name, channels // partial, search=True) for name in operations[1:]
+            )
             for _ in EDGES
         )
 
-    def forward(
-        self, x: Tensor, weights: Tensor, active: Active | None, run: _Pass, *, scalars: bool
-    ) -> Tensor:
+    def forward(self, x: Tensor, weights: Tensor, run: _Pass) -> Tensor:
         """x: (N, C, H, W), weights: (6, 5) -> the shape of x."""
-        sources = [_Source(x)]
+        states = [x]
+        sources = [_Source(operated(x, self.partial))]
         for node in range(1, NODES):
             into = [e for e, (target, _) in enumerate(EDGES) if target == node]
             places = [
                 (e, k)
                 for e in into
-                for k in range(1, WEIGHT_SHAPE[1])
-                if active is None or active[e][k]
+                for k in range(1, weights.shape[1])
+                if run.active is None or run.active[e][k]
             ]
             terms = [self._term(e, k, sources, run) for e, k in places]
             values = (
@@ -173,12 +183,16 @@ class SearchCell(nn.Module):
                     impl=run.route,
                 )
                 if terms
-                else nothing(x, 1)
+                else nothing(sources[0].values, 1)
             )
-            if scalars:
-                values = values + zero_weights(weights[into[0] : into[-1] + 1])
-            sources.append(_Source(values))
-        return sources[-1].values
+            rows = weights[into[0] : into[-1] + 1]
+            if run.scalars:
+                values = values + zero_weights(rows)
+            if self.partial > 1:
+                values = with_bypass(values, states, [1] * len(into), rows)
+            states.append(values)
+            sources.append(_Source(operated(values, self.partial)))
+        return states[-1]
 
     def _term(self, edge: int, number: int, sources: list[_Source], run: _Pass) -> _Term:
         operation = self.edges[edge].get_submodule(str(number - 1))
@@ -199,9 +213,15 @@ class Nb201Supernet(Skeleton):
         cells_per_stage: int = 5,
         classes: int = 10,
         impl: Impl = "auto",
+        operations: Sequence[str] = OPERATIONS,
+        partial: int = 1,
     ) -> None:
+        check_partial(channels, partial)
         super().__init__(
-            SearchCell, channels=channels, cells_per_stage=cells_per_stage, classes=classes
+            lambda width: SearchCell(width, operations, partial),
+            channels=channels,
+            cells_per_stage=cells_per_stage,
+            classes=classes,
         )
         self.impl: Impl = impl
 
@@ -212,6 +232,7 @@ class Nb201Supernet(Skeleton):
         active: ActiveOperations | None = None,
         *,
         scalars: bool = False,
+        skip_dropout: Tensor | None = None,
     ) -> SupernetOutput:
         """Score normalised images.
 
@@ -222,17 +243,21 @@ class Nb201Supernet(Skeleton):
                 zero, and their weights get no gradient. A node may have none, as in a derived cell.
             scalars: add every weight that is zero to its node all the same, so that it gets the
                 gradient of a scalar (GDAS).
+            skip_dropout: share of the values of a skip that are dropped in training.
 
         Returns:
             logits (N, classes), and features (N, 4C, H/4, W/4), before the last batch norm.
         """
         route = choose("supernet", self.impl, x.device, x.dtype, cpu=True)
-        run = _Pass(route, RunningStatistics(training=self.training))
-        mixing = weights[CELL_TYPE]
-        chosen = None if active is None else active[CELL_TYPE]
-        features = self.features(
-            x, lambda cell, values: cell(values, mixing, chosen, run, scalars=scalars)
+        run = _Pass(
+            route,
+            RunningStatistics(training=self.training),
+            None if active is None else active[CELL_TYPE],
+            scalars,
+            skip_dropout if self.training else None,
         )
+        mixing = weights[CELL_TYPE]
+        features = self.features(x, lambda cell, values: cell(values, mixing, run))
         run.running.update()
         return SupernetOutput(self.logits(features), features)
 

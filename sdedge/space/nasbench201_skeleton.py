@@ -30,6 +30,7 @@ def relu_conv_bn(
 # (channels, affine) -> module; `none` has no entry because a zero is never computed.
 _BUILDERS: dict[str, Callable[[int, bool], nn.Module]] = {
     "skip_connect": lambda c, affine: nn.Identity(),
+    "auxiliary_skip": lambda c, affine: nn.Identity(),
     "nor_conv_1x1": lambda c, affine: relu_conv_bn(c, c, 1, affine=affine),
     "nor_conv_3x3": lambda c, affine: relu_conv_bn(c, c, 3, affine=affine),
     "avg_pool_3x3": lambda c, affine: nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False),

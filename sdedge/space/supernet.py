@@ -11,11 +11,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from sdedge.errors import ConfigError
 from sdedge.genotype import DARTS_OPERATIONS
 from sdedge.kernels import Impl, mixed_sum
 from sdedge.kernels.dispatch import choose
-from sdedge.space.bypass import operated, with_bypass
+from sdedge.space.bypass import check_partial, operated, with_bypass
 from sdedge.space.darts import EDGES, NODES, CellInputs, CellSpec, CifarStem, cell_specs
 from sdedge.space.fused import fused_cell, no_operation, nothing, pick, zero_weights
 from sdedge.space.operations import build_operation, dropped
@@ -143,8 +142,7 @@ class Supernet(nn.Module):
         partial: int = 1,
     ) -> None:
         super().__init__()
-        if channels % partial:
-            raise ConfigError(f"channels is {channels}; it must be a multiple of {partial}")
+        check_partial(channels, partial)
         self.stem = CifarStem(channels)
         specs = list(
             cell_specs(

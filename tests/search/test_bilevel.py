@@ -12,6 +12,7 @@ from sdedge.config import SearchConfig
 from sdedge.errors import ConfigError
 from sdedge.search.alphas import initial_alphas, mixing_entropy
 from sdedge.search.bilevel import Bilevel
+from sdedge.search.spaces import SPACES
 from sdedge.search.strategies import STRATEGIES, darts, get_strategy
 from sdedge.search.tasks import TASKS, build_task
 from sdedge.search.tasks.task import TaskBatch
@@ -19,7 +20,6 @@ from sdedge.space.supernet import (
     CELL_TYPES,
     WEIGHT_SHAPE,
     MixingWeights,
-    Supernet,
     SupernetOutput,
 )
 
@@ -33,16 +33,13 @@ def build(
     **settings: Any,
 ) -> Bilevel:
     torch.manual_seed(0)
-    config = SearchConfig(strategy=strategy, task=task, patch_size=4, mask_ratio=0.5, **settings)
     method = get_strategy(strategy)
-    supernet = Supernet(
-        channels=method.partial * 2,
-        cells=3,
-        classes=CLASSES,
-        impl="reference",
-        operations=method.operations,
-        partial=method.partial,
+    size = {"channels": 2 * method.partial, "cells": 3, "impl": "reference"}
+    config = SearchConfig(
+        strategy=strategy, task=task, patch_size=4, mask_ratio=0.5, **{**size, **settings}
     )
+    space = SPACES[config.space]
+    supernet = space.supernet(config, CLASSES, method.extra_operations, method.partial)
     heads = build_task(
         config,
         feature_channels=supernet.feature_channels,
@@ -54,7 +51,7 @@ def build(
     )
     alphas = {
         name: torch.randn_like(alpha, dtype=dtype).requires_grad_()
-        for name, alpha in method.initial_alphas(torch.device("cpu")).items()
+        for name, alpha in method.initial_alphas(space, torch.device("cpu")).items()
     }
     return Bilevel(supernet.to(dtype), heads.to(dtype), alphas, method, config)
 
@@ -86,7 +83,7 @@ def all_equal(first: list[Tensor], second: list[Tensor]) -> bool:
 def test_alphas_start_nearly_uniform_and_from_the_seed() -> None:
     def drawn(seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)
-        return initial_alphas(torch.device("cpu"))
+        return initial_alphas(SPACES["darts"], torch.device("cpu"))
 
     alphas = drawn(0)
     assert set(alphas) == {"normal", "reduce"}

@@ -8,10 +8,12 @@ import torch
 from test_bilevel import batches, build
 from torch import Tensor, nn
 
+from sdedge.config import SearchConfig
 from sdedge.errors import ConfigError
 from sdedge.search.bilevel import Bilevel, nonzero
 from sdedge.search.curvature import largest_eigenvalue
-from sdedge.search.strategies import STRATEGIES, combine, get_strategy
+from sdedge.search.spaces import SPACES
+from sdedge.search.strategies import STRATEGIES, combine, get_strategy, strategy_for
 from sdedge.search.strategies.darts_plus import at_two_skips
 from sdedge.search.strategies.gdas import one_hot_sample
 from sdedge.search.strategies.robust_darts import alpha_eigenvalue, before_the_rise
@@ -62,7 +64,7 @@ def test_fair_weights_are_independent_sigmoids_and_none_is_no_operation() -> Non
         bilevel.alphas["normal"][3, 4] += 1
     moved = (bilevel.strategy.relax(bilevel.alphas)["normal"] != before).nonzero()
     assert moved.tolist() == [[3, 4]]
-    start = bilevel.strategy.initial_alphas(torch.device("cpu"))
+    start = bilevel.strategy.initial_alphas(SPACES["darts"], torch.device("cpu"))
     assert set(bilevel.strategy.relax(start)["reduce"][:, 1:].unique().tolist()) == {0.5}
 
 
@@ -201,15 +203,15 @@ def test_the_supernet_of_pc_darts_has_as_many_weights_as_published() -> None:
 
 
 def test_pc_darts_weighs_the_edges_of_a_node_against_each_other() -> None:
-    alphas = get_strategy("pc-darts").initial_alphas(torch.device("cpu"))
+    alphas = get_strategy("pc-darts").initial_alphas(SPACES["darts"], torch.device("cpu"))
     with torch.no_grad():
         for alpha in alphas.values():
             alpha.normal_()
     weights = get_strategy("pc-darts").relax(alphas)["reduce"]
     of_edge = weights.sum(dim=1)
     first = 0
-    for sources in (2, 3, 4, 5):
-        some = alphas["edges_reduce"][first : first + sources]
+    for node, sources in enumerate((2, 3, 4, 5)):
+        some = alphas[f"reduce_edges_{node}"]
         torch.testing.assert_close(of_edge[first : first + sources], some.softmax(dim=0))
         first += sources
     torch.testing.assert_close(weights / of_edge[:, None], alphas["reduce"].softmax(dim=1))
@@ -385,6 +387,23 @@ def test_every_pair_is_refused_or_moves_alpha_and_weights(first: str) -> None:
         assert torch.isfinite(loss.total)
         assert all(torch.isfinite(p).all() for p in after)
         assert not any(torch.equal(a, b) for a, b in zip(after[:2], before[:2], strict=True)), name
+
+
+def test_strategies_apply_to_nas_bench_201_or_say_why_not() -> None:
+    refused = {"p-darts"}
+    for name in STRATEGIES:
+        config = SearchConfig(space="nas-bench-201", strategy=name)
+        if name in refused:
+            with pytest.raises(ConfigError, match="does not apply to nas-bench-201: "):
+                strategy_for(config)
+            continue
+        bilevel = strategy_bilevel(name, epoch=1, space="nas-bench-201", cells=1)
+        train, search = batches(bilevel)
+        moving = (bilevel.alpha_list[0], bilevel.weight_list[0])
+        before = [tensor.detach().clone() for tensor in moving]
+        bilevel.alpha_step(train, search)
+        assert torch.isfinite(bilevel.weight_step(train).total)
+        assert not any(torch.equal(a, b) for a, b in zip(moving, before, strict=True)), name
 
 
 def test_settings_that_differ_do_not_combine() -> None:

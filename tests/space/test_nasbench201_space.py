@@ -16,7 +16,6 @@ from sdedge.nasbench201 import EDGES, OPERATIONS, Nb201Cell, random_cell
 from sdedge.space.counting import Counts
 from sdedge.space.nasbench201 import (
     CELL_TYPE,
-    WEIGHT_SHAPE,
     Nb201Network,
     Nb201Supernet,
     SearchCell,
@@ -26,6 +25,7 @@ from sdedge.space.nasbench201 import (
 
 NONE, SKIP, CONV1, CONV3, POOL = range(5)
 
+WEIGHT_SHAPE = (6, 5)
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 FUSED: Impl = "triton" if torch.cuda.is_available() else "cpu"
 

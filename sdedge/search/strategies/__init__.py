@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+from sdedge.config import SearchConfig
 from sdedge.errors import ConfigError
 from sdedge.search.strategies.beta_darts import BETA_DARTS
 from sdedge.search.strategies.darts import DARTS, DARTS_SECOND_ORDER
@@ -67,6 +68,14 @@ def get_strategy(name: str) -> Strategy:
         raise ConfigError(f"strategy {name!r} names a part twice")
     parts = [STRATEGIES[part] for part in names]
     return parts[0] if len(parts) == 1 else combine(parts)
+
+
+def strategy_for(config: SearchConfig) -> Strategy:
+    """The strategy that `config` names; ConfigError where it does not apply to its space."""
+    strategy = get_strategy(config.strategy)
+    if reason := strategy.excluded_spaces.get(config.space):
+        raise ConfigError(f"{strategy.name} does not apply to {config.space}: {reason}")
+    return strategy
 
 
 def combine(parts: Sequence[Strategy]) -> Strategy:

@@ -6,21 +6,18 @@ all mixing weights together, more and more as the search goes on (eq. 13 and sec
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
-from sdedge.search.alphas import Alphas
+from sdedge.search.alphas import Alphas, edge_rows
 from sdedge.search.strategies.darts import DARTS
 from sdedge.search.strategy import Levels
-from sdedge.space.supernet import CELL_TYPES
 
 _GREATEST = 50.0  # weight of the penalty at the end
 
 
 def beta_decay(alphas: Alphas, levels: Levels) -> Tensor:
     """The penalty, averaged over the edges of all cell types."""
-    edges = torch.cat([alphas[name] for name in CELL_TYPES])
-    return levels["beta_decay"] * edges.logsumexp(dim=1).mean()
+    return levels["beta_decay"] * edge_rows(alphas).logsumexp(dim=1).mean()
 
 
 BETA_DARTS = replace(

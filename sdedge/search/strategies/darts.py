@@ -13,7 +13,6 @@ from torch import Tensor
 
 from sdedge.search.alphas import Alphas, initial_alphas
 from sdedge.search.bilevel import Bilevel
-from sdedge.search.derive import derive_darts
 from sdedge.search.strategy import Strategy
 from sdedge.search.tasks.task import TaskBatch
 from sdedge.space.supernet import MixingWeights
@@ -95,7 +94,6 @@ DARTS = Strategy(
     initial_alphas=initial_alphas,
     relax=softmax_relaxation,
     alpha_gradient=first_order_gradient,
-    derive=derive_darts,
 )
 
 DARTS_SECOND_ORDER = replace(

@@ -9,14 +9,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sdedge.genotype import DARTS_OPERATIONS
 from sdedge.search.alphas import Alphas
 from sdedge.search.strategies.darts import DARTS, softmax_relaxation
 from sdedge.search.strategy import Levels
 
 
 def with_auxiliary_skip(alphas: Alphas, levels: Levels) -> dict[str, Tensor]:
-    """DARTS's mixing weights, and one for the auxiliary skip of each edge: (14, 9)."""
+    """DARTS's mixing weights, and one for the auxiliary skip of each edge: one column more."""
     return {
         name: torch.cat((w, levels["auxiliary_skip"].expand(w.shape[0], 1)), dim=1)
         for name, w in softmax_relaxation(alphas).items()
@@ -32,7 +31,7 @@ DARTS_MINUS = replace(
         "pc-darts": "its skips past the operations and edge weights leave no place for another",
         "fair-darts": "its operations are weighed by a softmax",
     },
-    operations=(*DARTS_OPERATIONS, "auxiliary_skip"),
+    extra_operations=("auxiliary_skip",),
     schedules={"auxiliary_skip": lambda epoch, epochs: 1 - epoch / max(1, epochs - 1)},
     sample=with_auxiliary_skip,
 )

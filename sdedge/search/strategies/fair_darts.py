@@ -10,19 +10,19 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sdedge.genotype import DARTS_OPERATIONS
-from sdedge.search.alphas import Alphas
+from sdedge.search.alphas import Alphas, edge_rows, normal_alphas
+from sdedge.search.spaces import SearchSpace
 from sdedge.search.strategies.darts import DARTS
 from sdedge.search.strategy import Levels
-from sdedge.space.supernet import CELL_TYPES, WEIGHT_SHAPE, MixingWeights
+from sdedge.space.supernet import MixingWeights
 
-_NONE = DARTS_OPERATIONS.index("none")
+_NONE = 0  # in every space
 _ZERO_ONE_WEIGHT = 10.0
 
 
-def zeros(device: torch.device) -> dict[str, Tensor]:
+def zeros(space: SearchSpace, device: torch.device) -> dict[str, Tensor]:
     """Every operation starts at one half."""
-    return {name: torch.zeros(WEIGHT_SHAPE, device=device).requires_grad_() for name in CELL_TYPES}
+    return normal_alphas(space, device, mean=0.0, spread=0.0)
 
 
 def sigmoids(alphas: Alphas) -> MixingWeights:
@@ -32,7 +32,7 @@ def sigmoids(alphas: Alphas) -> MixingWeights:
 
 def zero_one_loss(alphas: Alphas, levels: Levels) -> Tensor:
     """-10 times the mean squared distance of all sigmoids from one half."""
-    some = torch.cat([alphas[name][:, _NONE + 1 :] for name in CELL_TYPES])
+    some = edge_rows(alphas)[:, _NONE + 1 :]
     return -_ZERO_ONE_WEIGHT * (some.sigmoid() - 0.5).square().mean()
 
 

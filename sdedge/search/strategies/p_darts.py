@@ -88,6 +88,10 @@ P_DARTS = replace(
         "darts-plus": "its stages go on to their ends",
         "robust-es": "its stages go on to their ends",
     },
+    excluded_spaces={
+        "nas-bench-201": "its stages have deeper and deeper supernets, and the benchmark fixes the "
+        "depth"
+    },
     stages=three_stages,
     derive=derive_with_few_skips,
 )

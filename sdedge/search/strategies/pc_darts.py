@@ -10,34 +10,34 @@ import torch
 from torch import Tensor
 
 from sdedge.search.alphas import Alphas, initial_alphas
+from sdedge.search.spaces import SearchSpace
 from sdedge.search.strategies.darts import DARTS
-from sdedge.space.darts import EDGES, NODES
-from sdedge.space.supernet import CELL_TYPES, MixingWeights
-
-_EDGE_WEIGHTS = "edges_"  # before the cell type
+from sdedge.space.supernet import MixingWeights
 
 
-def alphas_and_edge_weights(device: torch.device) -> dict[str, Tensor]:
-    """Logits of the operations, (14, 8), and of the edges, (14,), of each cell type."""
+def alphas_and_edge_weights(space: SearchSpace, device: torch.device) -> dict[str, Tensor]:
+    """Logits of the operations of a cell type, and, for each node, of the edges that enter it."""
     edges = {
-        _EDGE_WEIGHTS + name: (1e-3 * torch.randn(EDGES)).to(device).requires_grad_()
-        for name in CELL_TYPES
+        f"{name}_edges_{node}": (1e-3 * torch.randn(inputs)).to(device).requires_grad_()
+        for name in space.cell_types
+        for node, inputs in enumerate(space.inputs)
     }
-    return {**initial_alphas(device), **edges}
+    return {**initial_alphas(space, device), **edges}
 
 
 def edge_normalised(alphas: Alphas) -> MixingWeights:
     """Softmax over the operations of an edge, times softmax over the edges of a node."""
     return {
-        name: alphas[name].softmax(dim=1) * over_edges(alphas[_EDGE_WEIGHTS + name])[:, None]
-        for name in CELL_TYPES
+        name: alpha.softmax(dim=1) * over_edges(alphas, name)[:, None]
+        for name, alpha in alphas.items()
+        if alpha.ndim == 2
     }
 
 
-def over_edges(logits: Tensor) -> Tensor:
-    """Softmax within the edges that enter each node: (14,), node-major."""
-    sources = [2 + node for node in range(NODES)]
-    return torch.cat([some.softmax(dim=0) for some in torch.split(logits, sources)])
+def over_edges(alphas: Alphas, cell_type: str) -> Tensor:
+    """Softmax within the edges that enter each node: (edges,), node-major."""
+    nodes = (alpha for name, alpha in alphas.items() if name.startswith(f"{cell_type}_edges_"))
+    return torch.cat([logits.softmax(dim=0) for logits in nodes])
 
 
 PC_DARTS = replace(

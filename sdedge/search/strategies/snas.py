@@ -9,21 +9,18 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sdedge.search.alphas import Alphas
+from sdedge.search.alphas import Alphas, normal_alphas
+from sdedge.search.spaces import SearchSpace
 from sdedge.search.strategies.darts import DARTS
 from sdedge.search.strategies.gdas import NOT_WITH_DRAWS, gumbel_softmax
 from sdedge.search.strategy import Levels
-from sdedge.space.supernet import CELL_TYPES, WEIGHT_SHAPE
 
 _COLDEST = 0.03
 
 
-def around_one(device: torch.device) -> dict[str, Tensor]:
+def around_one(space: SearchSpace, device: torch.device) -> dict[str, Tensor]:
     """N(1, 0.01^2), the authors' start, in logarithms of probabilities up to a constant."""
-    return {
-        name: (1 + 0.01 * torch.randn(WEIGHT_SHAPE)).to(device).requires_grad_()
-        for name in CELL_TYPES
-    }
+    return normal_alphas(space, device, mean=1.0, spread=0.01)
 
 
 def relaxed_sample(alphas: Alphas, levels: Levels) -> dict[str, Tensor]:

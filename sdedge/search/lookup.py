@@ -1,0 +1,30 @@
+"""What a benchmark table says of a search: where the genotype of each epoch stands."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sdedge.nasbench201 import Nb201Cell
+from sdedge.search.benchmark_table import BenchmarkTable
+
+
+def look_up_epochs(
+    records: Sequence[Mapping[str, Any]], table: BenchmarkTable
+) -> list[dict[str, Any]]:
+    """For the record of each epoch: its number, the arch string, and where that stands by data set.
+
+    Raises DataError for a cell that the table does not hold.
+    """
+    return [
+        {
+            "epoch": record["epoch"],
+            **look_up(Nb201Cell.from_dict(record["genotype"], source="metrics.jsonl"), table),
+        }
+        for record in records
+    ]
+
+
+def look_up(cell: Nb201Cell, table: BenchmarkTable) -> dict[str, Any]:
+    """The arch string of a cell, and where it stands by data set."""
+    standings = {name: asdict(standing) for name, standing in table.query(cell).items()}
+    return {"arch": cell.to_arch(), "standings": standings}
