@@ -8,6 +8,7 @@ from sdedge import __version__
 from sdedge.cli import genotype, nasbench, targets
 from sdedge.cli.bench import bench
 from sdedge.cli.bundle import bundle
+from sdedge.cli.compare import compare
 from sdedge.cli.datasets import datasets
 from sdedge.cli.demo import demo
 from sdedge.cli.doctor import doctor
@@ -24,7 +25,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (search, train, export, bench, memory, bundle, demo, datasets, strategies, doctor):
+for command in (
+    search,
+    compare,
+    train,
+    export,
+    bench,
+    memory,
+    bundle,
+    demo,
+    datasets,
+    strategies,
+    doctor,
+):
     app.command()(command)
 app.add_typer(genotype.app, name="genotype")
 app.add_typer(nasbench.app, name="nasbench")

@@ -1,6 +1,5 @@
 """Options that several commands share."""
 
-import json
 from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sdedge.config import PhaseConfig
+from sdedge.config import PhaseConfig, parse_settings
 from sdedge.errors import ConfigError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -62,22 +61,11 @@ def overrides(
 ) -> dict[str, Any]:
     """The settings of `config` that the command line gave, by options or by --set NAME=VALUE.
 
-    The values of --set are JSON, or else text. Raises ConfigError for a pair without '=', and for
-    a setting that is given twice.
+    Raises ConfigError for a pair without '=', and for a setting that is given twice.
     """
     names = {field.name for field in fields(config)}
     values = {k: v for k, v in context.params.items() if k in names and v is not None}
-    for pair in pairs or []:
-        name, separator, text = pair.partition("=")
-        if not separator:
-            raise ConfigError(f"--set {pair!r} is not of the form NAME=VALUE")
-        if name in values:
-            raise ConfigError(f"{name} is given twice: {values[name]!r}, and --set {pair}")
-        try:
-            values[name] = json.loads(text)
-        except json.JSONDecodeError:
-            values[name] = text
-    return values
+    return parse_settings(pairs or [], values, how="--set")
 
 
 def refuse_with_resume(given: Collection[str]) -> None:

@@ -3,7 +3,7 @@
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec
 
 import typer
@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from sdedge.errors import InterruptedRunError, SdedgeError
-from sdedge.genotype import Architecture, Genotype
 
 P = ParamSpec("P")
 
@@ -115,11 +114,12 @@ def threads_text(count: int) -> str:
     return f"{count} thread" if count == 1 else f"{count} threads"
 
 
-def architecture_lines(found: Architecture) -> list[str]:
-    """A cell, or both cells, on a line each."""
-    if isinstance(found, Genotype):
-        return [f"normal     {cell_text(found.normal)}", f"reduction  {cell_text(found.reduce)}"]
-    return [f"cell  {found.to_dict()['arch']}"]
+def architecture_lines(genotype: Mapping[str, Any]) -> list[str]:
+    """The JSON form of a genotype as text: its kind and its operations, a line each cell."""
+    if "arch" in genotype:
+        return [f"cell       {genotype['arch']}"]
+    cells = {"normal": "normal", "reduce": "reduction"}
+    return [f"{name:9}  {cell_text(genotype[key])}" for key, name in cells.items()]
 
 
 def cell_text(edges: Iterable[Any]) -> str:

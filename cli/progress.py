@@ -6,9 +6,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from sdedge.cli.output import cell_text, duration, mebibytes, percent
+from sdedge.cli.output import architecture_lines, duration, mebibytes, percent
 from sdedge.loop import Estimate
 from sdedge.loop import Progress as PhaseProgress
 
@@ -89,11 +90,13 @@ class ConsoleReporter:
                 line.append(f"{label} {percent(record[key])}")
         if "genotype" in record:
             line.append(f"skips {record['skip_count']}")
-            line.append(f"entropy {record['alpha_entropy_normal']:.3f}")
+            entropies = (v for name, v in record.items() if name.startswith("alpha_entropy_"))
+            line.append(f"entropy {next(entropies):.3f}")
         line.append(duration(record["elapsed_s"]))
         self._console.print("  ".join(line))
         if "genotype" in record:
-            self._console.print(f"[dim]           {cell_text(record['genotype']['normal'])}[/dim]")
+            found = architecture_lines(record["genotype"])[0].split(maxsplit=1)[1]
+            self._console.print(f"[dim]           {escape(found)}[/dim]")
 
     def stopping(self) -> None:
         """A stop was asked for."""

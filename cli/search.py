@@ -191,7 +191,7 @@ def _announce(out: Console, config: SearchConfig, name: str, started: str, path:
 def _report(out: Console, result: "SearchResult", path: Path) -> None:
     genotype, last = result.genotype, result.records[-1]
     out.print(f"[bold]Found[/bold] in {duration(result.seconds)}")
-    for line in architecture_lines(genotype):
+    for line in architecture_lines(genotype.to_dict()):
         out.print(f"  {escape(line)}")
     if "valid_accuracy" in last:
         out.print(

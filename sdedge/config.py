@@ -4,8 +4,9 @@ A preset is a set of overrides of the defaults, and the defaults are the papers'
 section IV-A of Semantic-DARTS for the search, section 3.2 of DARTS for the derived network.
 """
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType, UnionType
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
@@ -44,6 +45,27 @@ def _describe(hint: Any) -> str:
         return f"{len(get_args(hint))} numbers, such as [0.5, 0.999]"
     names = [getattr(choice, "__name__", "null") for choice in get_args(hint) or (hint,)]
     return " or ".join({"NoneType": "null", "str": "text"}.get(name, name) for name in names)
+
+
+def parse_settings(
+    pairs: Iterable[str], values: Mapping[str, Any] = MappingProxyType({}), *, how: str
+) -> dict[str, Any]:
+    """`values`, and those of NAME=VALUE pairs, whose values are JSON or else text.
+
+    Raises ConfigError, saying `how` they were given, for a pair without '=' or a name given twice.
+    """
+    parsed = dict(values)
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator:
+            raise ConfigError(f"{how} {pair!r} is not of the form NAME=VALUE")
+        if name in parsed:
+            raise ConfigError(f"{name} is given twice: {parsed[name]!r}, and {how} {pair}")
+        try:
+            parsed[name] = json.loads(text)
+        except json.JSONDecodeError:
+            parsed[name] = text
+    return parsed
 
 
 @dataclass(frozen=True, kw_only=True)

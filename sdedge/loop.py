@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sdedge.checkpoint import read_checkpoint, under_prefix, with_prefix, write_checkpoint
-from sdedge.device import explain_out_of_memory, peak_memory_bytes, seed_step
+from sdedge.device import explain_out_of_memory, peak_memory_bytes, reset_peak_memory, seed_step
 from sdedge.errors import InterruptedRunError, RunError
 from sdedge.interrupt import stop_on_signal
 from sdedge.meters import Meters
@@ -25,6 +25,10 @@ from sdedge.run import RunDir
 
 # The first step warms up; the estimate is made from those after it.
 ESTIMATE_STEPS = 4
+
+
+# What the records of equal runs may differ in.
+MEASURED = ("elapsed_s", "peak_memory_bytes")
 
 
 class Phase(ABC):
@@ -197,6 +201,7 @@ def run_phase(
     run.rewind_metrics(phase.name, position.records)
     run.remove_leftovers()
     clock = Clock(phase)
+    reset_peak_memory(phase.device)
     started = time.monotonic() - position.elapsed_seconds
     saved = time.monotonic()
 
@@ -223,6 +228,7 @@ def run_phase(
             clock.start()
             record = _finish_epoch(phase, position)
             record["elapsed_s"] = round(time.monotonic() - started, 3)
+            record["peak_memory_bytes"] = peak_memory_bytes(phase.device)
             run.append_metrics(record)
             clock.evaluated()
             position.epoch, position.step, position.meters = position.epoch + 1, 0, Meters()

@@ -26,6 +26,7 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
     {"int8": ("sdedge.deploy.int8",), "targets": ("sdedge.deploy.targets",)},
     {"onnx": ("sdedge.deploy.onnx",), "memory": ("sdedge.deploy.memory",)},
     {"latency": ("sdedge.deploy.latency",), "graph": ("sdedge.deploy.graph",)},
+    {"compare": ("sdedge.compare",)},
     {"search": ("sdedge.search",), "train": ("sdedge.train",)},
     {
         "loop": ("sdedge.loop", "sdedge.interrupt", "sdedge.meters"),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sdedge.checkpoint import read_checkpoint, write_checkpoint
 from sdedge.errors import InterruptedRunError, RunError
-from sdedge.loop import Clock, Estimate, Phase, Progress, run_phase
+from sdedge.loop import MEASURED, Clock, Estimate, Phase, Progress, run_phase
 from sdedge.meters import Meters
 from sdedge.run import RunDir
 
@@ -93,7 +93,7 @@ def go(phase: Phase, run: RunDir, *, resume: bool = False, seconds: float = NEVE
 def timeless(run: RunDir) -> list[dict[str, Any]]:
     """The records of the toy, less what depends on the clock."""
     return [
-        {name: value for name, value in record.items() if name != "elapsed_s"}
+        {name: value for name, value in record.items() if name not in MEASURED}
         for record in run.read_metrics("toy")
     ]
 

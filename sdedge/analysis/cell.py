@@ -8,28 +8,35 @@ genotype. What is left to choose is the order of the lanes: the one with the few
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from io import BytesIO
 from itertools import combinations, permutations, product
 from pathlib import Path
 
-from matplotlib import rc_context, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
-from matplotlib.path import Path as Curve
 
-from sdedge.errors import ConfigError
+from sdedge.analysis.figure import (
+    END_WIDTH,
+    HEADER,
+    INK,
+    KINDS,
+    LABEL_HEIGHT,
+    LABEL_WIDTH,
+    LEGEND,
+    LINE,
+    MARGIN,
+    NODE_HEIGHT,
+    NODE_WIDTH,
+    PORT,
+    bend,
+    curve,
+    draw_arrow,
+    draw_box,
+    draw_legend,
+    new_page,
+    save_figure,
+)
 from sdedge.genotype import Edge, Genotype
-from sdedge.run import write_atomic
 
-SUFFIXES = (".svg", ".png")
-KINDS = {
-    "separable convolution": "#2563eb",
-    "dilated convolution": "#d9480f",
-    "convolution": "#7c3aed",
-    "pooling": "#0b8457",
-    "skip connection": "#64748b",
-}
 # What stands on the arrow, and the kind that gives it its colour.
 OPERATIONS = {
     "sep_conv_3x3": ("sep 3x3", "separable convolution"),
@@ -42,17 +49,13 @@ OPERATIONS = {
     "avg_pool_3x3": ("avg 3x3", "pooling"),
     "skip_connect": ("skip", "skip connection"),
 }
-INK, LINE, PAPER = "#111827", "#aeb4bf", "#f3f4f6"
 
-# All lengths are points; a figure is 1200 points wide, and a PNG has two pixels a point.
-WIDTH, MARGIN, BETWEEN, HEADER, LEGEND = 1200, 24, 48, 34, 40
+# All lengths are points.
+WIDTH, BETWEEN = 1200, 48
 LANE, ROW = 84, 34  # from node to node, and between the two operations of one
-LABEL_WIDTH, LABEL_HEIGHT = 70, 24
-NODE_WIDTH, END_WIDTH, NODE_HEIGHT = 34, 46, 56
 LEAD, TAIL = 8, 24  # the straight parts of an arrow, before and behind its label
 FIRST_GAP, GAP, LAST_GAP = 88, 52, 40
 COLUMN = LEAD + LABEL_WIDTH + TAIL + NODE_WIDTH
-PORT = 9
 OUTPUT = -1  # the line to the output, among the edges that leave a node
 MAX_ORDERED_NODES = 5  # 3840 layouts; larger cells keep the genotype's own order
 
@@ -101,20 +104,8 @@ class _Layout:
 
 
 def draw_genotype(genotype: Genotype, path: Path, *, title: str | None = None) -> None:
-    """Draw both cells of `genotype` to `path`, as SVG or PNG by its suffix.
-
-    The file is written whole or not at all, and the same genotype gives the same bytes. Raises
-    ConfigError for another suffix, RunError when the file cannot be written.
-    """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ConfigError(f"cannot draw {path}: its name must end in {' or '.join(SUFFIXES)}")
-    buffer = BytesIO()
-    metadata = {"Date": None} if suffix == ".svg" else {}
-    with style.context("default"), rc_context({"svg.fonttype": "none", "svg.hashsalt": "sdedge"}):
-        figure = genotype_figure(genotype, title=title)
-        figure.savefig(buffer, format=suffix[1:], dpi=144, metadata=metadata)
-    write_atomic(path, buffer.getvalue())
+    """Draw both cells of `genotype` to `path`; writes and raises as `save_figure` does."""
+    save_figure(lambda: genotype_figure(genotype, title=title), path)
 
 
 def genotype_figure(genotype: Genotype, *, title: str | None = None) -> Figure:
@@ -132,10 +123,7 @@ def genotype_figure(genotype: Genotype, *, title: str | None = None) -> Figure:
     body = max(heights) if beside else sum(heights) + MARGIN
     total = top + body + LEGEND + MARGIN
 
-    figure = Figure(figsize=(page / 72, total / 72), dpi=72, facecolor="white")
-    if title:
-        text = figure.text(MARGIN / page, 1 - MARGIN / total, title, weight="bold", color=INK)
-        text.set(size=min(18, 1600 / len(title)), va="top", parse_math=False)
+    figure = new_page(page, total, title)
     x, y = float(MARGIN), float(top)
     for (name, (heading, layout)), height in zip(cells.items(), heights, strict=True):
         width = layout.width + spare / 2 if beside else page - 2 * MARGIN
@@ -145,7 +133,8 @@ def genotype_figure(genotype: Genotype, *, title: str | None = None) -> Figure:
         axes.text(0, 4 - HEADER, heading, size=15, weight="bold", color=INK, va="top")
         _draw_cell(axes, layout, width)
         x, y = (x + width + BETWEEN, y) if beside else (x, y + height + MARGIN)
-    _draw_legend(figure, genotype)
+    used = {OPERATIONS[operation][1] for operation, _ in genotype.normal + genotype.reduce}
+    draw_legend(figure, used)
     return figure
 
 
@@ -186,25 +175,24 @@ def _draw_cell(axes: Axes, layout: _Layout, width: float) -> None:
 
     for node in layout.concat:
         y = layout.heights[node]
-        _arrow(axes, [(sides[layout.columns[node]][1], y), (output, y)], LINE)
+        draw_arrow(axes, curve([(sides[layout.columns[node]][1], y), (output, y)], "L"), LINE)
     ports = _ports(layout)
     for edge, ((operation, source), row) in enumerate(zip(layout.edges, layout.rows, strict=True)):
         label, kind = OPERATIONS[operation]
-        start, port = sides[layout.columns[source]][1], ports[edge]
-        bent = sides[layout.columns[source] + 1][1] - COLUMN
-        middle = (start + bent) / 2
+        start = (sides[layout.columns[source]][1], ports[edge])
+        bent = (sides[layout.columns[source] + 1][1] - COLUMN, row)
         end = sides[layout.columns[2 + edge // 2]][0]
-        points = [(start, port), (middle, port), (middle, row), (bent, row), (end, row)]
-        _arrow(axes, points, KINDS[kind])
+        path = curve([start, *bend(start, bent), (end, row)], "CL")
+        draw_arrow(axes, path, KINDS[kind])
         left, right = end - TAIL - LABEL_WIDTH, end - TAIL
-        _box(axes, left, right, row, LABEL_HEIGHT, label, KINDS[kind])
+        draw_box(axes, left, right, row, LABEL_HEIGHT, label, KINDS[kind])
 
     for state, (column, y) in enumerate(zip(layout.columns, layout.heights, strict=True)):
         label = f"$c_{{k-{2 - state}}}$" if state < 2 else str(state - 2)
-        _box(axes, *sides[column], y, NODE_HEIGHT, label)
+        draw_box(axes, *sides[column], y, NODE_HEIGHT, label)
     ends = [layout.heights[node] for node in layout.concat]
     top, bottom = min(ends), max(ends)
-    _box(axes, output, width, (top + bottom) / 2, bottom - top + NODE_HEIGHT, "$c_k$")
+    draw_box(axes, output, width, (top + bottom) / 2, bottom - top + NODE_HEIGHT, "$c_k$")
 
 
 def _ports(layout: _Layout) -> dict[int, float]:
@@ -221,48 +209,3 @@ def _ports(layout: _Layout) -> dict[int, float]:
         step = min(PORT, (NODE_HEIGHT / 2 - 6) / furthest)
         ports |= {edge: height + step * (rank - middle) for edge, rank in ranks.items()}
     return ports
-
-
-def _arrow(axes: Axes, points: list[tuple[float, float]], color: str) -> None:
-    """A straight arrow, or one that bends first; a white rim sets it off from what it crosses."""
-    path = Curve(points, [Curve.MOVETO, *[Curve.CURVE4] * (len(points) - 2), Curve.LINETO])
-    head = "-|>,head_length=7,head_width=3.5"
-    width = 1.3 if color == LINE else 1.9
-    for look, shade, thickness in (("-", "white", 5), (head, color, width)):
-        arrow = FancyArrowPatch(path=path, arrowstyle=look, color=shade, linewidth=thickness)
-        arrow.set(mutation_scale=1, capstyle="butt", clip_on=False)
-        axes.add_patch(arrow)
-
-
-def _box(
-    axes: Axes,
-    left: float,
-    right: float,
-    y: float,  # of its centre
-    height: float,
-    label: str,
-    fill: str = PAPER,
-) -> None:
-    edge, ink, size = (LINE, INK, 15) if fill == PAPER else (fill, "white", 13)
-    box = FancyBboxPatch((left, y - height / 2), right - left, height, zorder=3, clip_on=False)
-    box.set(boxstyle="round,pad=0,rounding_size=8", facecolor=fill, edgecolor=edge)
-    axes.add_patch(box)
-    text = axes.text((left + right) / 2, y, label, size=size, color=ink, zorder=4)
-    text.set(ha="center", va="center_baseline")
-
-
-def _draw_legend(figure: Figure, genotype: Genotype) -> None:
-    used = {OPERATIONS[operation][1] for operation, _ in genotype.normal + genotype.reduce}
-    handles = [Patch(color=color, label=kind) for kind, color in KINDS.items() if kind in used]
-    figure.legend(
-        handles=handles,
-        loc="lower center",
-        ncols=len(handles),
-        frameon=False,
-        fontsize=13,
-        labelcolor=INK,
-        handlelength=1.1,  # this and what follows in units of the font size
-        handleheight=1.1,
-        borderpad=0,
-        borderaxespad=MARGIN / 13,
-    )

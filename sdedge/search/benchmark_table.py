@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from sdedge.errors import DataError, GenotypeError
@@ -78,7 +79,12 @@ class BenchmarkTable:
 
     def highest(self, dataset: str) -> float:
         """The best accuracy in per cent; DataError for an unknown data set."""
-        return self._ascending[self._place(dataset)][-1]
+        best: float = self._ascending[self._place(dataset)][-1]
+        return best
+
+    def mean(self, dataset: str) -> float:
+        """The accuracy in per cent of a cell drawn at random, on average."""
+        return fmean(self._ascending[self._place(dataset)])
 
     def best(self, dataset: str) -> list[Nb201Cell]:
         """The cells of rank 1, in the order of the table; DataError for an unknown data set."""

@@ -19,7 +19,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 from matplotlib.transforms import Bbox
 
-from sdedge.analysis.cell import KINDS, LINE, OPERATIONS, draw_genotype, genotype_figure
+from sdedge.analysis.cell import OPERATIONS, draw_genotype, genotype_figure
+from sdedge.analysis.figure import KINDS, LINE
 from sdedge.errors import ConfigError, RunError
 from sdedge.genotype import CELL_OPERATIONS, Edge, Genotype, published
 
@@ -228,7 +229,7 @@ def test_a_failed_write_leaves_the_old_drawing(
 
 def test_drawing_needs_neither_pyplot_nor_torch() -> None:
     code = (
-        "import sys, sdedge.analysis.cell; "
+        "import sys, sdedge.analysis.drawing, sdedge.analysis.standings; "
         "sys.exit(bool({'matplotlib.pyplot', 'torch'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

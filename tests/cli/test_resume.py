@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
+from sdedge.loop import MEASURED
 from sdedge.run import RunDir
 
 # Runs the command line with one function replaced by a version that kills the process.
@@ -111,7 +112,7 @@ def sdedge(*arguments: str | Path, killed: tuple[str, str, int, bool] | None = N
 def outcome(run: RunDir, phase: str) -> tuple[bytes, dict[str, bytes], list[dict[str, object]]]:
     tensors = load_file(run.checkpoint(phase))
     records = [
-        {key: value for key, value in record.items() if key != "elapsed_s"}
+        {key: value for key, value in record.items() if key not in MEASURED}
         for record in run.read_metrics(phase)
     ]
     return run.genotype.read_bytes(), {k: v.tobytes() for k, v in tensors.items()}, records

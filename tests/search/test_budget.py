@@ -14,7 +14,7 @@ from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import RunError
 from sdedge.genotype import DARTS_OPERATIONS, Genotype, published
-from sdedge.loop import Reporter, run_phase
+from sdedge.loop import MEASURED, Reporter, run_phase
 from sdedge.run import RunDir
 from sdedge.search.budget import PLACES, Budget, Costs, places
 from sdedge.search.derive import derive_darts
@@ -236,7 +236,9 @@ def budgeted(dataset: Dataset, limit: float = 15.0, **settings: Any) -> SearchPh
 
 
 def outcome(phase: SearchPhase, run: RunDir) -> tuple[dict[str, bytes], list[dict[str, object]]]:
-    records = [{k: v for k, v in r.items() if k != "elapsed_s"} for r in run.read_metrics("search")]
+    records = [
+        {k: v for k, v in r.items() if k not in MEASURED} for r in run.read_metrics("search")
+    ]
     return {name: t.detach().numpy().tobytes() for name, t in phase.state().items()}, records
 
 

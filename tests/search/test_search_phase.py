@@ -14,7 +14,7 @@ from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset, Split
 from sdedge.errors import ConfigError, RunError
 from sdedge.genotype import Genotype
-from sdedge.loop import Reporter, run_phase
+from sdedge.loop import MEASURED, Reporter, run_phase
 from sdedge.run import RunDir
 from sdedge.search.phase import SearchPhase, search_halves
 from sdedge.search.tasks.task import TaskBatch, TaskLoss
@@ -49,7 +49,7 @@ def searched(
 
 def timeless(run: RunDir) -> list[dict[str, Any]]:
     return [
-        {name: value for name, value in record.items() if name != "elapsed_s"}
+        {name: value for name, value in record.items() if name not in MEASURED}
         for record in run.read_metrics("search")
     ]
 

@@ -13,7 +13,7 @@ from sdedge.config import TrainConfig
 from sdedge.data.dataset import Dataset, Split
 from sdedge.errors import ConfigError, RunError
 from sdedge.genotype import published
-from sdedge.loop import Reporter, run_phase
+from sdedge.loop import MEASURED, Reporter, run_phase
 from sdedge.run import RunDir
 from sdedge.train.phase import TrainPhase
 
@@ -46,7 +46,7 @@ def phase_of(dataset: Dataset, **settings: Any) -> TrainPhase:
 
 def timeless(run: RunDir) -> list[dict[str, Any]]:
     return [
-        {name: value for name, value in record.items() if name != "elapsed_s"}
+        {name: value for name, value in record.items() if name not in MEASURED}
         for record in run.read_metrics("train")
     ]
 

@@ -1,0 +1,89 @@
+"""What a comparison is to run: methods, seeds, and the settings that they share. No torch."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from sdedge.compare.method import Method
+from sdedge.config import PhaseConfig, SearchConfig, TrainConfig
+from sdedge.errors import ConfigError, RunError
+from sdedge.run import read_json
+
+_PLACE = frozenset(
+    ("data_root", "device", "impl", "cuda_graphs", "checkpoint_seconds", "seed", "benchmark_table")
+)
+# What a training takes over from the search before it.
+_INHERITED = ("dataset", "data_root", "data_seed", "image_size", "seed", "device")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One comparison. Raises ConfigError when there is nothing to compare, or twice the same."""
+
+    methods: tuple[Method, ...]
+    seeds: tuple[int, ...]
+    preset: str  # of the searches
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of the searches, over the preset
+    train: str | None = None  # preset of a training of each architecture found; None: none
+    train_settings: Mapping[str, Any] = field(default_factory=dict)
+    recipe: str | None = None  # the table of the paper that it repeats
+
+    def __post_init__(self) -> None:
+        labels = [method.label for method in self.methods]
+        for what, given in (("methods", labels), ("seeds", list(self.seeds))):
+            if not given:
+                raise ConfigError(f"no {what} to compare")
+            if len(set(given)) < len(given):
+                raise ConfigError(f"{what} are {given}; each may be there once")
+
+    @property
+    def trials(self) -> Iterator[tuple[Method, int]]:
+        """Every method with every seed; a seed is done for all methods before the next one."""
+        return ((method, seed) for seed in self.seeds for method in self.methods)
+
+    def search_config(
+        self, method: Method, seed: int, strategy_settings: Mapping[str, Any]
+    ) -> SearchConfig:
+        """Settings of one search; `strategy_settings` are the strategy's own."""
+        return SearchConfig.from_preset(
+            self.preset, {**self.settings, **method.settings, "seed": seed}, strategy_settings
+        )
+
+    def train_config(self, search: SearchConfig) -> TrainConfig | None:
+        """Settings of the training after a search, or None."""
+        if self.train is None:
+            return None
+        inherited = {name: getattr(search, name) for name in _INHERITED}
+        return TrainConfig.from_preset(self.train, {**inherited, **self.train_settings})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the JSON form; RunError naming the file when it is damaged."""
+        data = read_json(path)
+        try:
+            fields = {
+                **data["plan"],
+                "methods": tuple(Method(**method) for method in data["plan"]["methods"]),
+                "seeds": tuple(data["plan"]["seeds"]),
+            }
+            return cls(**fields)
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{path} is damaged: {error!r}") from error
+
+
+def differences(config: PhaseConfig, published: PhaseConfig) -> dict[str, tuple[Any, Any]]:
+    """Settings in which `config` departs from the published ones: name -> (published, here).
+
+    Those that say where and which, not how, are no part of a protocol.
+    """
+    here, there = config.to_dict(), published.to_dict()
+    return {
+        name: (there[name], value)
+        for name, value in here.items()
+        if value != there[name] and name not in _PLACE
+    }

@@ -1,0 +1,169 @@
+"""One trial of a comparison: a search with one seed, and the training of what it found."""
+
+import random
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from sdedge.compare.method import Method
+from sdedge.compare.plan import Plan, differences
+from sdedge.compare.recipes import SEEDS, Recipe
+from sdedge.config import PhaseConfig, SearchConfig
+from sdedge.data.dataset import Dataset
+from sdedge.device import derived_seed
+from sdedge.errors import ConfigError, RunError
+from sdedge.genotype import Architecture, Genotype
+from sdedge.loop import Reporter
+from sdedge.run import RunDir, read_json, write_atomic, write_json
+from sdedge.search.phase import check_search
+from sdedge.search.runner import run_search
+from sdedge.search.spaces import get_space
+from sdedge.search.stages import build_search
+from sdedge.search.strategies import get_strategy
+from sdedge.train.phase import TrainPhase, check_training
+from sdedge.train.runner import run_training
+
+# From settings to the data set that they name.
+OpenDataset = Callable[[PhaseConfig], Dataset]
+
+
+def trial_config(plan: Plan, method: Method, seed: int) -> SearchConfig:
+    """Settings of the search of one trial, the strategy's own included."""
+    own = {} if method.random else get_strategy(method.settings["strategy"]).settings
+    return plan.search_config(method, seed, own)
+
+
+def check_trials(plan: Plan) -> None:
+    """Raise ConfigError, naming the method, for what cannot run, before any data are opened."""
+    for method in plan.methods:
+        try:
+            config = trial_config(plan, method, plan.seeds[0])
+            check_search(config)
+            trained = plan.train_config(config)
+            if trained is None:
+                continue
+            check_training(trained)
+        except ConfigError as error:
+            raise ConfigError(f"method {method.label}: {error}") from error
+        if config.space != "darts":
+            raise ConfigError(f"cells of {config.space} are looked up, not trained: --train none")
+
+
+def cuts(plan: Plan, recipe: Recipe) -> list[str]:
+    """In what this comparison is not the published one, a line a departure."""
+    lines = []
+    missing = sorted(set(recipe.methods) - {method.label for method in plan.methods})
+    if missing:
+        lines.append(f"methods left out: {', '.join(missing)}")
+    if set(plan.seeds) != set(SEEDS):
+        lines.append(f"seeds: {', '.join(map(str, plan.seeds))} (published: four)")
+    found: dict[str, list[str]] = {}  # departure -> methods
+    for method in plan.methods:
+        if method.random:
+            continue
+        config = trial_config(plan, method, plan.seeds[0])
+        published = replace(plan, preset="paper", settings=recipe.settings)
+        there = trial_config(published, method, plan.seeds[0])
+        for line in _departures("search", config, there):
+            found.setdefault(line, []).append(method.label)
+    searched = sum(not method.random for method in plan.methods)
+    for line, labels in found.items():
+        lines.append(line if len(labels) == searched else f"{line} ({', '.join(labels)})")
+    return lines + _train_cuts(plan, recipe)
+
+
+def _train_cuts(plan: Plan, recipe: Recipe) -> list[str]:
+    if recipe.train is None:
+        return []
+    search = SearchConfig()
+    here = plan.train_config(search)
+    if here is None:
+        return ["training: none"]
+    published = replace(plan, train=recipe.train, train_settings=recipe.train_settings)
+    there = published.train_config(search)
+    return _departures("training", here, there) if there else []
+
+
+def _departures(phase: str, here: PhaseConfig, there: PhaseConfig) -> list[str]:
+    return [
+        f"{phase}: {name} {ours} (published: {published})"
+        for name, (published, ours) in differences(here, there).items()
+    ]
+
+
+def run_trial(
+    plan: Plan, method: Method, seed: int, folder: Path, opened: OpenDataset, reporter: Reporter
+) -> dict[str, Any]:
+    """Run one trial, or go on with it, in `folder`; a finished one is read.
+
+    Raises InterruptedRunError, after a checkpoint, when asked to stop.
+    """
+    record = folder / "trial.json"
+    if record.exists():
+        return read_json(record)
+    config = trial_config(plan, method, seed)
+    run = RunDir.create(method.folder, folder)
+    found, row = (_draw if method.random else _search)(config, run, opened, reporter)
+    row = {
+        "method": method.label,
+        "seed": seed,
+        "genotype": found.to_dict(),
+        **asdict(get_space(config.space).count(found)),
+        "skip_count": found.skip_count,
+        "collapsed": found.collapsed,
+        **row,
+        **_train(plan, config, found, run, opened, reporter),
+    }
+    write_json(record, row)
+    return row
+
+
+_Found = tuple[Architecture, dict[str, Any]]
+
+
+def _draw(config: SearchConfig, run: RunDir, opened: OpenDataset, reporter: Reporter) -> _Found:
+    rng = random.Random(derived_seed(config.seed, "random architecture"))
+    found = get_space(config.space).draw(rng)
+    write_atomic(run.genotype, found.to_json().encode())
+    return found, {}
+
+
+def _search(config: SearchConfig, run: RunDir, opened: OpenDataset, reporter: Reporter) -> _Found:
+    resume = "search" in run.phases()
+    if resume and SearchConfig.from_dict(run.settings("search"), source=str(run.config)) != config:
+        raise RunError(
+            f"{run.path} holds a search with other settings; compare in another folder (--run)"
+        )
+    phase = build_search(config, opened(config))
+    result = run_search(phase, run, reporter, resume=resume)
+    last = result.records[-1]
+    return result.genotype, {
+        "epoch": result.epoch + 1,
+        "search_seconds": result.seconds,
+        "peak_memory_bytes": max(record["peak_memory_bytes"] for record in result.records),
+        **({"valid_accuracy": last["valid_accuracy"]} if "valid_accuracy" in last else {}),
+    }
+
+
+def _train(
+    plan: Plan,
+    search: SearchConfig,
+    found: Architecture,
+    run: RunDir,
+    opened: OpenDataset,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    config = plan.train_config(search)
+    if config is None:
+        return {}
+    if not isinstance(found, Genotype):  # check_trials has refused it
+        raise TypeError(f"a {type(found).__name__} is not trained")
+    phase = TrainPhase(config, found, opened(config))
+    result = run_training(phase, run, reporter, resume="train" in run.phases())
+    return {
+        "test_accuracy": result.test_accuracy,
+        "train_seconds": result.seconds,
+        "params": result.counts.params,
+        "macs": result.counts.macs,
+    }
