@@ -165,20 +165,26 @@ def _run(out: Console, plan: Plan, folder: Path) -> list[dict[str, Any]]:
     from sdedge.compare.trial import run_trial
 
     opened = _opener(out)
-    trials = list(plan.trials)
     rows: list[dict[str, Any]] = []
-    started, done = time.monotonic(), 0
+    trials = [(m, seed, folder / m.folder / f"seed-{seed}") for m, seed in plan.trials]
+    left = [
+        place
+        for method, _, place in trials
+        if not (method.random or (place / "trial.json").exists())
+    ]
     out.print(f"[bold]Compare[/bold] {len(plan.methods)} methods with {len(plan.seeds)} seeds each")
-    out.print(f"[dim]  folder {escape(str(folder))}[/dim]")
-    for number, (method, seed) in enumerate(trials, 1):
-        place = folder / method.folder / f"seed-{seed}"
-        finished = (place / "trial.json").exists()
-        if not (finished or method.random):
+    out.print(f"[dim]  folder {escape(str(folder))}; {len(left)} searches to do[/dim]")
+    started, searches = time.monotonic(), len(left)
+    for method, seed, place in trials:
+        if place in left:
+            done = searches - len(left)
             each = (time.monotonic() - started) / done if done else None
-            left = f"; about {duration(each * (len(trials) - number + 1))} to go" if each else ""
+            remaining = f"; about {duration(each * len(left))} to go" if each else ""
             out.print(
-                f"[bold]{number} of {len(trials)}[/bold]: {escape(method.label)}, seed {seed}{left}"
+                f"[bold]{done + 1} of {searches}[/bold]: {escape(method.label)}, seed {seed}"
+                f"{remaining}"
             )
+            left.remove(place)
         try:
             with ConsoleReporter(out) as reporter:
                 rows.append(run_trial(plan, method, seed, place, opened, reporter))
@@ -186,7 +192,6 @@ def _run(out: Console, plan: Plan, folder: Path) -> list[dict[str, Any]]:
             raise InterruptedRunError(
                 f"stopped and saved; go on with: sdedge compare --resume --run {folder}"
             ) from None
-        done += not (finished or method.random)
     return rows
 
 

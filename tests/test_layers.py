@@ -98,3 +98,18 @@ def test_imports_point_down(module: str, file: Path) -> None:
 def test_no_torch_is_loaded(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_loop_has_no_branch_on_a_strategy_s_name() -> None:
+    from sdedge.search.strategies import STRATEGIES
+
+    files = [ROOT / "sdedge" / "loop.py", *(ROOT / "sdedge" / "search").glob("*.py")]
+    assert len(files) > 10
+    named = {
+        (file.name, node.value)
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in STRATEGIES
+    }
+    # A space is called darts as well.
+    assert named <= {("spaces.py", "darts")}

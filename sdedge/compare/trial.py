@@ -87,9 +87,13 @@ def _train_cuts(plan: Plan, recipe: Recipe) -> list[str]:
 
 def _departures(phase: str, here: PhaseConfig, there: PhaseConfig) -> list[str]:
     return [
-        f"{phase}: {name} {ours} (published: {published})"
+        f"{phase}: {name} {_said(ours)} (published: {_said(published)})"
         for name, (published, ours) in differences(here, there).items()
     ]
+
+
+def _said(value: object) -> str:
+    return "not set" if value is None else str(value)
 
 
 def run_trial(

@@ -218,6 +218,63 @@ def test_float32_is_as_accurate_as_the_plain_supernet(channels: int, batch: int)
     assert_as_accurate(FUSED, channels, images(batch, 3, 9, 8))
 
 
+@pytest.mark.parametrize("partial", [1, 2, 4])
+@pytest.mark.skipif(DEVICE.type == "cuda", reason="the kernels have no float64")
+def test_extra_operations_and_partial_channels_agree_in_float64(partial: int) -> None:
+    operations = (*OPERATIONS, "auxiliary_skip")
+    found = []
+    for impl in ("reference", "cpu"):
+        torch.manual_seed(0)
+        net = Nb201Supernet(
+            channels=8,
+            cells_per_stage=1,
+            classes=3,
+            impl=impl,
+            operations=operations,
+            partial=partial,
+        ).double()
+        weights = torch.rand(6, 6, generator=torch.Generator().manual_seed(3)).double()
+        weights.requires_grad_()
+        output = net(images(3, 3, 8, 8).double(), {CELL_TYPE: weights})
+        loss = (output.features * images(*output.features.shape)).sum() + output.logits[:, 0].sum()
+        leaves = {"mixing": weights, **dict(net.named_parameters())}
+        gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        given = {n: g for n, g in zip(leaves, gradients, strict=True) if g is not None}
+        found.append({**output._asdict(), **given})
+        if partial == 1:  # else what goes past the operations counts as much as the whole edge
+            assert not given["mixing"][:, 0].any()
+        assert given["mixing"][:, 5].all()
+    plain, fused = found
+    assert {name for name in plain if not is_taken_out(name)} == set(fused)
+    for name, value in fused.items():
+        torch.testing.assert_close(value, plain[name], msg=name)
+
+
+def test_an_auxiliary_skip_adds_the_source_to_the_node() -> None:
+    torch.manual_seed(0)
+    net = Nb201Supernet(
+        channels=4, cells_per_stage=1, classes=3, operations=(*OPERATIONS, "auxiliary_skip")
+    ).double()
+    one = torch.zeros(6, 6, dtype=torch.float64)
+    one[:, 5] = 0.5
+    other = torch.zeros(6, 6, dtype=torch.float64)
+    other[:, OPERATIONS.index("skip_connect")] = 0.5
+    x = images(2, 3, 8, 8).double()
+    net.eval()
+    torch.testing.assert_close(net(x, {CELL_TYPE: one}), net(x, {CELL_TYPE: other}))
+
+
+def test_skips_pass_through_dropout_in_training_alone() -> None:
+    net = supernet("auto", torch.float32)
+    weights = {CELL_TYPE: torch.eye(5)[[1] * 6].to(DEVICE)}
+    x = images(2, 3, 8, 8).to(DEVICE, torch.float32)
+    share = torch.tensor(0.5, device=DEVICE)
+    dropped, whole = (net(x, weights, skip_dropout=s).features for s in (share, None))
+    assert float((dropped == 0).float().mean()) > float((whole == 0).float().mean())
+    net.eval()
+    torch.testing.assert_close(net(x, weights, skip_dropout=share), net(x, weights))
+
+
 @pytest.mark.parametrize("impl", ["reference", "auto"])
 def test_a_bias_that_batch_norm_takes_out_has_no_gradient_but_moves_the_running_mean(
     impl: Impl,

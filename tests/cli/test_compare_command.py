@@ -1,0 +1,118 @@
+"""`sdedge compare`, and a search in NAS-Bench-201's space with its look-up."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from sdedge.cli.main import app
+from sdedge.nasbench201 import all_cells
+from sdedge.search.benchmark_table import CSV_COLUMNS
+
+SMALL = (
+    *("--dataset", "shapes", "--image-size", "16", "--patch-size", "4", "--device", "cpu"),
+    *("--space", "nas-bench-201", "--preset", "demo", "--channels", "2", "--cells", "1"),
+    *("--epochs", "2", "--batch-size", "8", "--epoch-images", "16", "--valid-images", "8"),
+)
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every cell of the space; the first is the best."""
+    file = tmp_path_factory.mktemp("table") / "table.csv"
+    with file.open("w", newline="") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(CSV_COLUMNS)
+        for number, cell in enumerate(all_cells()):
+            accuracy = 90 - number / 1000
+            writer.writerow((cell.to_arch(), accuracy, accuracy - 10, accuracy - 20))
+    return file
+
+
+def sdedge(*arguments: str | Path) -> Result:
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app, [*map(str, arguments)])
+
+
+def test_a_search_tells_what_the_cell_of_each_epoch_reaches(
+    tmp_path: Path, data_root: Path, table: Path
+) -> None:
+    run = tmp_path / "run"
+    result = sdedge(
+        "search", *SMALL, "--data-root", data_root, "--benchmark-table", table, "--run", run,
+        "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    value = json.loads(result.stdout)
+    assert value["genotype"]["space"] == "nas-bench-201"
+    assert value["benchmark"]["arch"] == value["genotype"]["arch"]
+    assert "of 15,625" in result.stderr
+    written = json.loads((run / "benchmark.json").read_text())
+    assert [epoch["epoch"] for epoch in written["epochs"]] == [1, 2]
+    assert written["epochs"][-1]["standings"] == value["benchmark"]["standings"]
+    assert written["best"] == {"cifar10": 90.0, "cifar100": 80.0, "imagenet16-120": 70.0}
+    for name in ("cell.svg", "cell.png", "benchmark.svg", "benchmark.png"):
+        assert (run / name).stat().st_size > 1000
+
+    trained = sdedge("train", "--run", run)
+    assert trained.exit_code == 1
+    assert "a genotype of the search space 'nas-bench-201'" in trained.stderr
+
+
+def test_methods_are_compared_and_a_second_time_read(
+    tmp_path: Path, data_root: Path, table: Path
+) -> None:
+    run = tmp_path / "comparison"
+    result = sdedge(
+        "compare", *SMALL, "--data-root", data_root, "--benchmark-table", table, "--run", run,
+        "--recipe", "table-3", "--strategies", "darts,beta@semantic", "--seeds", "1,2", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    value = json.loads(result.stdout)
+    assert [(row["method"], row["seed"]) for row in value["rows"]] == [
+        (method, seed) for seed in (1, 2) for method in ("darts", "beta@semantic", "random")
+    ]
+    assert "4 of 4: beta@semantic, seed 2; about " in result.stderr
+    for text in ("table-3", "channels 2 (published: 16)", "seeds: 1, 2 (published: four)", "paper"):
+        assert text in result.stderr
+    assert (run / "comparison.svg").stat().st_size > 1000
+
+    again = sdedge("compare", "--resume", "--run", run, "--markdown")
+    assert again.exit_code == 0, again.output
+    assert again.stdout.startswith("| method | seeds | C10 % |")
+    assert "loss" not in again.stderr, "nothing was searched again"
+    latex = sdedge("compare", "--resume", "--run", run, "--latex")
+    assert latex.stdout.startswith(r"\begin{tabular}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--strategies", "darts", "--markdown", "--latex"), "exclude each other"),
+        (("--strategies", "nothing"), "'nothing' is neither a strategy"),
+        (("--strategies", "darts", "--seeds", "one"), "seeds are 'one'; they must be integers"),
+        (("--no-random",), "no methods to compare"),
+        (("--recipe", "table-1"), "unknown recipe 'table-1'"),
+        (("--resume",), "name it, --run FOLDER"),
+        (("--strategies", "darts", "--set", "chanels=3"), "unknown settings chanels"),
+        (("--strategies", "darts", "--train", "paper", "--space", "nas-bench-201"), "not trained"),
+        (("--strategies", "darts", "--benchmark-table", "t.csv"), "benchmark_table is"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(arguments: tuple[str, ...], message: str) -> None:
+    result = sdedge("compare", *arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr
+
+
+def test_a_comparison_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "comparison.json").write_text("{}")
+    result = sdedge("compare", "--strategies", "darts", "--run", tmp_path)
+    assert result.exit_code == 1
+    assert f"sdedge compare --resume --run {tmp_path}" in result.stderr.replace("\n", "")
