@@ -162,21 +162,19 @@ def _run(out: Console, plan: Plan, folder: Path) -> list[dict[str, Any]]:
     import time
 
     from sdedge.cli.progress import ConsoleReporter
-    from sdedge.compare.trial import run_trial
+    from sdedge.compare.trial import place, run_trial
 
     opened = _opener(out)
     rows: list[dict[str, Any]] = []
-    trials = [(m, seed, folder / m.folder / f"seed-{seed}") for m, seed in plan.trials]
+    trials = [(method, seed, place(folder, method, seed)) for method, seed in plan.trials]
     left = [
-        place
-        for method, _, place in trials
-        if not (method.random or (place / "trial.json").exists())
+        path for method, _, path in trials if not (method.random or (path / "trial.json").exists())
     ]
     out.print(f"[bold]Compare[/bold] {len(plan.methods)} methods with {len(plan.seeds)} seeds each")
     out.print(f"[dim]  folder {escape(str(folder))}; {len(left)} searches to do[/dim]")
     started, searches = time.monotonic(), len(left)
-    for method, seed, place in trials:
-        if place in left:
+    for method, seed, path in trials:
+        if path in left:
             done = searches - len(left)
             each = (time.monotonic() - started) / done if done else None
             remaining = f"; about {duration(each * len(left))} to go" if each else ""
@@ -184,10 +182,10 @@ def _run(out: Console, plan: Plan, folder: Path) -> list[dict[str, Any]]:
                 f"[bold]{done + 1} of {searches}[/bold]: {escape(method.label)}, seed {seed}"
                 f"{remaining}"
             )
-            left.remove(place)
+            left.remove(path)
         try:
             with ConsoleReporter(out) as reporter:
-                rows.append(run_trial(plan, method, seed, place, opened, reporter))
+                rows.append(run_trial(plan, method, seed, path, opened, reporter))
         except InterruptedRunError:
             raise InterruptedRunError(
                 f"stopped and saved; go on with: sdedge compare --resume --run {folder}"
@@ -219,7 +217,7 @@ def _report(
 
     reference: dict[str, Any] = {}
     if path := plan.settings.get("benchmark_table"):
-        reference = _look_up(rows, path)
+        reference = _look_up(plan, folder, rows, path)
     recipe = get_recipe(plan.recipe) if plan.recipe else None
     papers = recipe.published if recipe else {}
     value = {"plan": plan.to_dict(), "rows": rows, **reference}
@@ -236,21 +234,41 @@ def _report(
         out.print(f"[dim]{escape(_reference_text(reference))}[/dim]")
     if recipe:
         _tell_cuts(out, plan, recipe)
-    out.print(f"  {escape(str(folder))}/{FILE}, comparison.svg, comparison.png")
+    out.print(
+        f"  {escape(str(folder))}/{FILE}, comparison.svg, comparison.png"
+        + (", epochs.svg, epochs.png" if reference else "")
+    )
     return summarise(plan, rows, papers), value
 
 
-def _look_up(rows: list[dict[str, Any]], path: str) -> dict[str, Any]:
-    """Add to each row where its cell stands; the best and the mean accuracy of the table."""
+def _look_up(plan: Plan, folder: Path, rows: list[dict[str, Any]], path: str) -> dict[str, Any]:
+    """Add to each row where its cell stands, and draw that of each epoch's.
+
+    Gives the best and the mean accuracy of the table.
+    """
+    from sdedge.analysis.trajectories import draw_trajectories
+    from sdedge.compare.trial import place
     from sdedge.nasbench201 import Nb201Cell
+    from sdedge.run import RunDir
     from sdedge.search.benchmark_table import DATASETS, read_benchmark_table
-    from sdedge.search.lookup import look_up
+    from sdedge.search.lookup import look_up, look_up_epochs
 
     known = read_benchmark_table(path)
     for row in rows:
         row["standings"] = look_up(Nb201Cell.from_dict(row["genotype"]), known)["standings"]
+    best = {name: known.highest(name) for name in DATASETS}
+    epochs = {
+        method.label: [
+            look_up_epochs(RunDir(place(folder, method, seed)).read_metrics("search"), known)
+            for seed in plan.seeds
+        ]
+        for method in plan.methods
+        if not method.random
+    }
+    for suffix in ("svg", "png"):
+        draw_trajectories(epochs, best, folder / f"epochs.{suffix}")
     return {
-        "best": {name: known.highest(name) for name in DATASETS},
+        "best": best,
         "mean": {name: known.mean(name) for name in DATASETS},
     }
 

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 from matplotlib.path import Path as Curve
+from matplotlib.ticker import MaxNLocator
 
 from sdedge.errors import ConfigError
 from sdedge.run import write_atomic
@@ -98,6 +99,15 @@ def draw_box(
     size = 15 if fill == PAPER else 13
     text = axes.text((left + right) / 2, y, label, size=size, color=ink, zorder=4)
     text.set(ha="center", va="center_baseline")
+
+
+def dress_epochs(axes: Axes) -> None:
+    """Axes of something over epochs, which are counted in whole numbers."""
+    axes.set_xlabel("epoch", size=13, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
+    axes.tick_params(labelsize=12, color=LINE, labelcolor=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(LINE)
 
 
 def draw_legend(figure: Figure, used: Collection[str]) -> None:

@@ -7,9 +7,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
 
-from sdedge.analysis.figure import INK, LINE, save_figure
+from sdedge.analysis.figure import INK, dress_epochs, save_figure
 
 TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet16-120": "ImageNet-16-120"}
 FOUND, BEST = "#2563eb", "#0b8457"
@@ -70,8 +69,4 @@ def _draw_panel(
         va="center_baseline",
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
     )
-    axes.set_xlabel("epoch", size=13, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
-    axes.tick_params(labelsize=12, color=LINE, labelcolor=INK)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(LINE)
+    dress_epochs(axes)

@@ -28,6 +28,11 @@ from sdedge.train.runner import run_training
 OpenDataset = Callable[[PhaseConfig], Dataset]
 
 
+def place(folder: Path, method: Method, seed: int) -> Path:
+    """The run directory of one trial."""
+    return folder / method.folder / f"seed-{seed}"
+
+
 def trial_config(plan: Plan, method: Method, seed: int) -> SearchConfig:
     """Settings of the search of one trial, the strategy's own included."""
     own = {} if method.random else get_strategy(method.settings["strategy"]).settings

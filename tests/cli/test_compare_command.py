@@ -81,7 +81,8 @@ def test_methods_are_compared_and_a_second_time_read(
     assert "4 of 4: beta@semantic, seed 2; about " in result.stderr
     for text in ("table-3", "channels 2 (published: 16)", "seeds: 1, 2 (published: four)", "paper"):
         assert text in result.stderr
-    assert (run / "comparison.svg").stat().st_size > 1000
+    for name in ("comparison.svg", "comparison.png", "epochs.svg", "epochs.png"):
+        assert (run / name).stat().st_size > 1000
 
     again = sdedge("compare", "--resume", "--run", run, "--markdown")
     assert again.exit_code == 0, again.output
