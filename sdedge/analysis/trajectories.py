@@ -5,9 +5,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FormatStrFormatter, NullLocator
 
 from sdedge.analysis.figure import INK, dress_epochs, save_figure
 from sdedge.analysis.standings import BEST, TITLES
@@ -15,6 +17,7 @@ from sdedge.analysis.standings import BEST, TITLES
 # Distinct on white, also for most who see colours otherwise (Okabe and Ito, 2008).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 STYLES = ("solid", "dashed", "dotted")
+_TICKS = (0, 1, 5, 15, 30, 50, 80)  # points below the best
 SIZE = (1200 / 72, 420 / 72)  # inches
 
 # Method -> for each seed what `sdedge.search.lookup.look_up_epochs` gives.
@@ -42,10 +45,27 @@ def trajectories_figure(found: Trajectories, best: Mapping[str, float]) -> Figur
             accuracies = [[e["standings"][dataset]["accuracy"] for e in epochs] for epochs in seeds]
             _draw_method(axes, number, method, accuracies)
         dress_epochs(axes)
+        _spread_the_top(axes, best[dataset])
     panels[0].set_ylabel("test accuracy, %", size=13, color=INK)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=13)
     return figure
+
+
+def _spread_the_top(axes: Axes, best: float) -> None:
+    """By the square root of the distance from the best: good cells differ little, bad ones much."""
+    lowest = min(float(value) for line in axes.lines for value in np.asarray(line.get_ydata()))
+    axes.set_yscale(
+        "function",
+        functions=(
+            lambda a: -np.sqrt(np.clip(best - np.asarray(a), 0, None)),
+            lambda d: best - np.square(d),
+        ),
+    )
+    axes.set_ylim(min(lowest, best - _TICKS[1]), best)
+    axes.set_yticks([best - gap for gap in _TICKS if best - gap >= min(lowest, best - _TICKS[1])])
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%.1f"))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _draw_method(
