@@ -220,7 +220,7 @@ class SearchConfig(PhaseConfig):
         )
         betas = self.alpha_betas
         _require(all(0 <= b < 1 for b in betas), "alpha_betas", betas, "two numbers in [0, 1)")
-        _require(0 <= self.alpha_rest < 1, "alpha_rest", self.alpha_rest, "in [0, 1)")
+        _require(0 <= self.alpha_rest <= 1, "alpha_rest", self.alpha_rest, "in [0, 1]")
         images = self.valid_images
         _require(images is None or images >= 1, "valid_images", images, "at least 1")
         for name, value in self.limits.items():

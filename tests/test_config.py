@@ -69,7 +69,7 @@ def test_settings_out_of_range_are_refused_everywhere(
         ("alpha_betas", (-0.1, 0.999)),
         ("alpha_decay", -1e-3),
         ("alpha_rest", -0.1),
-        ("alpha_rest", 1),
+        ("alpha_rest", 1.1),
         ("valid_images", 0),
         ("impl", "cuda"),
         ("max_latency_ms", 20.0),  # of which device?

@@ -3,7 +3,7 @@
 DARTS, section 2.3 and algorithm 1; Semantic-DARTS, algorithm 1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -12,6 +12,7 @@ from torch.optim import SGD, Adam
 
 from sdedge.config import SearchConfig
 from sdedge.graphs import rate_settings
+from sdedge.meters import Meters
 from sdedge.search.alphas import Alphas
 from sdedge.search.budget import Budget
 from sdedge.search.spaces import AnySupernet
@@ -19,9 +20,16 @@ from sdedge.search.strategy import Allowed, Strategy
 from sdedge.search.tasks.task import Task, TaskBatch, TaskLoss
 from sdedge.space.supernet import ActiveOperations, MixingWeights
 
+# In place of a mixing weight that is still alpha's to say.
+UNDECIDED = -1.0
+
 
 class Bilevel:
-    """Supernet, task, architecture parameters, and the two optimizers that move them."""
+    """Supernet, task, architecture parameters, and the two optimizers that move them.
+
+    `decided`, by cell type, has the mixing weights (edges, operations) that hold whatever alpha
+    says, and UNDECIDED elsewhere; it is empty unless the strategy decides.
+    """
 
     def __init__(
         self,
@@ -40,6 +48,11 @@ class Bilevel:
         self.budget = budget
         self.allowed = allowed or {}
         self._active = {name: mask.tolist() for name, mask in self.allowed.items()} or None
+        self.decided = {
+            name: torch.full_like(alpha, UNDECIDED)
+            for name, alpha in alphas.items()
+            if strategy.decide and alpha.ndim == 2
+        }
         self.alpha_list = list(alphas.values())
         self.weight_list = [*supernet.parameters(), *task.parameters()]
         self.levels = {
@@ -73,15 +86,30 @@ class Bilevel:
         return {**alphas, **masked}
 
     def weights(self) -> MixingWeights:
-        """What the present alphas relax to."""
-        return self.strategy.relax(self.usable(self.alphas))
+        """What the present alphas relax to, and what was decided."""
+        return self._settled(self.strategy.relax(self.usable(self.alphas)))
 
     def mixing(self, alphas: Alphas) -> MixingWeights:
         """The weights that one pass of the supernet mixes operations with."""
         usable = self.usable(alphas)
         if self.strategy.sample:
-            return self.strategy.sample(usable, self.levels)
-        return self.strategy.relax(usable)
+            return self._settled(self.strategy.sample(usable, self.levels))
+        return self._settled(self.strategy.relax(usable))
+
+    def _settled(self, weights: MixingWeights) -> MixingWeights:
+        settled = {
+            name: torch.where(decided == UNDECIDED, weights[name], decided)
+            for name, decided in self.decided.items()
+        }
+        return {**weights, **settled}
+
+    def carry_on(self, before: "Bilevel") -> None:
+        """Take the weights and alphas of an earlier stage; both optimizers start anew."""
+        self.supernet.load_state_dict(before.supernet.state_dict())
+        self.task.load_state_dict(before.task.state_dict())
+        with torch.no_grad():
+            for name, alpha in self.alphas.items():
+                alpha.copy_(before.alphas[name])
 
     def loss(self, batch: TaskBatch) -> TaskLoss:
         """The task's loss at the present weights and alphas."""
@@ -98,6 +126,28 @@ class Bilevel:
             skip_dropout=self.levels.get("skip_dropout"),
         )
         return self.task.loss(output, batch)
+
+    @torch.no_grad()
+    def score(self, batches: Iterable[TaskBatch], weights: MixingWeights) -> float:
+        """Accuracy under these mixing weights, or minus the loss where a task has no accuracy.
+
+        Batch norm goes by the statistics of each batch, and keeps its running ones as they are.
+        """
+        modules = (self.supernet, self.task)
+        training = [module.training for module in modules]
+        buffers = [buffer for module in modules for buffer in module.buffers()]
+        before = [buffer.clone() for buffer in buffers]
+        meters = Meters()
+        for module in modules:
+            module.train()
+        for batch in batches:
+            meters.add(self.loss_with(batch, weights).parts, weight=len(batch.labels))
+        for module, mode in zip(modules, training, strict=True):
+            module.train(mode)
+        for buffer, kept in zip(buffers, before, strict=True):
+            buffer.copy_(kept)
+        means = meters.means()
+        return means.get("accuracy", -means["loss"])
 
     def search_loss(self, batch: TaskBatch) -> Tensor:
         """What alpha descends: the task's loss and the strategy's penalties."""

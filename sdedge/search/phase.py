@@ -36,6 +36,7 @@ from sdedge.search.strategies import strategy_for
 from sdedge.search.strategy import Allowed, Strategy
 from sdedge.search.tasks import build_task, check_task
 from sdedge.search.tasks.task import TaskBatch
+from sdedge.space.supernet import MixingWeights
 
 
 def search_halves(
@@ -183,13 +184,13 @@ class SearchPhase(Phase):
     def end_epoch(self, epoch: int) -> dict[str, Any]:
         """Validate on the search half, and describe the architecture as it stands."""
         bilevel = self.bilevel
-        seed_step(self.seed, "validate", epoch)
         bilevel.supernet.eval()
         bilevel.task.eval()
         meters = Meters()
-        for images, labels in self.valid.ordered():
-            batch = bilevel.task.prepare(self.preprocess(images), labels)
-            meters.add(bilevel.loss(batch).parts, weight=len(labels))
+        for batch in self._validation("validate", epoch):
+            meters.add(bilevel.loss(batch).parts, weight=len(batch.labels))
+        if decide := bilevel.strategy.decide:
+            decide(bilevel, epoch, self.epochs, lambda weights: self._score(epoch, weights))
         genotype = self.genotype()
         weights = bilevel.weights()
         entropy = mixing_entropy(weights)
@@ -206,6 +207,15 @@ class SearchPhase(Phase):
             **{f"alpha_entropy_{name}": value for name, value in entropy.items()},
             **budget,
         }
+
+    def _validation(self, name: str, epoch: int) -> Iterator[TaskBatch]:
+        """The validation images; what is random about them depends on `name` and `epoch` alone."""
+        seed_step(self.seed, name, epoch)
+        for images, labels in self.valid.ordered():
+            yield self.bilevel.task.prepare(self.preprocess(images), labels)
+
+    def _score(self, epoch: int, weights: MixingWeights) -> float:
+        return self.bilevel.score(self._validation("score", epoch), weights)
 
     def _measured_batch(self, epoch: int) -> TaskBatch:
         """A batch of the search half, drawn for this epoch."""
@@ -236,12 +246,13 @@ class SearchPhase(Phase):
         return self.space.architecture.from_dict(records[chosen]["genotype"]), chosen
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, alphas, the state of both optimizers, and the multipliers of a budget."""
+        """Weights, alphas and decisions, both optimizers, and the multipliers of a budget."""
         bilevel = self.bilevel
         return {
             **with_prefix("supernet", bilevel.supernet.state_dict()),
             **with_prefix("task", bilevel.task.state_dict()),
             **with_prefix("alpha", bilevel.alphas),
+            **with_prefix("decided", bilevel.decided),
             **with_prefix("budget", bilevel.budget.state_dict() if bilevel.budget else {}),
             **with_prefix("weight_optimizer", optimizer_tensors(bilevel.weight_optimizer)),
             **with_prefix("alpha_optimizer", optimizer_tensors(bilevel.alpha_optimizer)),
@@ -254,16 +265,15 @@ class SearchPhase(Phase):
         load_module(bilevel.task, under_prefix("task", tensors), path)
         if bilevel.budget:
             load_module(bilevel.budget, under_prefix("budget", tensors), path)
-        alphas = under_prefix("alpha", tensors)
-        if {n: a.shape for n, a in alphas.items()} != {
-            n: a.shape for n, a in bilevel.alphas.items()
-        }:
-            raise RunError(
-                f"{path} holds other architecture parameters than {self.config.strategy}"
-            )
-        with torch.no_grad():
-            for name, alpha in bilevel.alphas.items():
-                alpha.copy_(alphas[name])
+        for name, own in (("alpha", bilevel.alphas), ("decided", bilevel.decided)):
+            saved = under_prefix(name, tensors)
+            if {n: t.shape for n, t in saved.items()} != {n: t.shape for n, t in own.items()}:
+                raise RunError(
+                    f"{path} holds other architecture parameters than {self.config.strategy}"
+                )
+            with torch.no_grad():
+                for key, tensor in own.items():
+                    tensor.copy_(saved[key])
         load_optimizer_tensors(
             bilevel.weight_optimizer, under_prefix("weight_optimizer", tensors), path
         )

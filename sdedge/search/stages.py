@@ -1,4 +1,4 @@
-"""A search in stages: each has a supernet of its own, and what it learns narrows the next one's.
+"""A search in stages: each learns in its own way, and what it learned is where the next begins.
 
 To the epoch loop it is one phase: epochs are counted through, and a checkpoint says which stage it
 is of.
@@ -59,12 +59,21 @@ class StagedSearch(Phase):
     def _enter(self, index: int, allowed: Allowed | None) -> None:
         stage = self._stages[index]
         strategy = strategy_for(self.config)
-        strategy = replace(strategy, schedules={**strategy.schedules, **stage.schedules})
+        if stage.vary:
+            strategy = stage.vary(strategy)
         config = replace(self.config, epochs=stage.epochs, **stage.settings)
         self.index, self.allowed = index, allowed
         self.inner = SearchPhase(config, self._dataset, self._costs, strategy, allowed)
         self.steps, self.device = self.inner.steps, self.inner.device
         self.evaluation_cost = self.inner.evaluation_cost
+
+    def _enter_next(self) -> None:
+        narrow, before = self._stages[self.index].narrow, self.inner.bilevel
+        with torch.no_grad():
+            allowed = narrow(before.weights()) if narrow else self.allowed
+        self._enter(self.index + 1, allowed)
+        if self._stages[self.index].carry:
+            self.inner.bilevel.carry_on(before)
 
     def _local(self, epoch: int) -> int:
         return epoch - self._starts[self.index]
@@ -77,10 +86,7 @@ class StagedSearch(Phase):
     def begin_epoch(self, epoch: int) -> None:
         """Enter the next stage where one begins."""
         if epoch == self._starts[self.index + 1]:
-            keep = self._stages[self.index].keep
-            learned = self.inner.bilevel.weights()
-            allowed = {name: strongest(w.detach(), keep) for name, w in learned.items()}
-            self._enter(self.index + 1, allowed)
+            self._enter_next()
         self.inner.begin_epoch(self._local(epoch))
 
     def batches(self, epoch: int, start_step: int) -> Iterator[Any]:
@@ -115,9 +121,3 @@ class StagedSearch(Phase):
         allowed = under_prefix("allowed", tensors)
         self._enter(index, {n: a.to(self.device) for n, a in allowed.items()} or None)
         self.inner.load_state(under_prefix("inner", tensors), path)
-
-
-def strongest(weights: Tensor, keep: int) -> Tensor:
-    """Which operations of each edge are among its `keep` strongest: (edges, operations) of bool."""
-    kept = torch.zeros_like(weights, dtype=torch.bool)
-    return kept.scatter_(1, weights.topk(keep, dim=1).indices, True)

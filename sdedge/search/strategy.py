@@ -33,15 +33,21 @@ Record = Mapping[str, Any]
 Allowed = Mapping[str, Tensor]
 
 
+# How good the supernet is under some mixing weights: the higher the better.
+Score = Callable[[MixingWeights], float]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A part of a search with a supernet of its own."""
+    """A part of a search: as the strategy says, but for what is given here."""
 
     epochs: int
-    settings: Mapping[str, Any]  # of this stage's search
-    schedules: Mapping[str, Callable[[int, int], float]]
-    keep: int  # operations an edge that the next stage has, the strongest ones
-    cost: float  # of a step, in any unit; for estimates
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of this stage's search
+    vary: Callable[[Strategy], Strategy] | None = None  # this stage's strategy from that of all
+    carry: bool = False  # on with the weights and alphas of the stage before, not with new ones
+    narrow: Callable[[MixingWeights], Allowed] | None = None
+    """From what was learned to what the next stage may use; None: what this one may."""
+    cost: float = 1.0  # of a step, in any unit; for estimates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +71,7 @@ class Strategy:
     """Scalars by name, from an epoch and the number of epochs."""
 
     stages: Callable[[SearchConfig], Sequence[Stage]] | None = None
-    """Supernets to search one after the other; None: one for all epochs."""
+    """Parts of the search, one after the other; None: all epochs are alike."""
 
     second_order: bool = False
     """Whether alpha's gradient takes second derivatives of the task's loss."""
@@ -102,6 +108,9 @@ class Strategy:
 
     derive: Callable[[MixingWeights], Architecture] | None = None
     """From mixing weights to the genotype; None: as the space has it."""
+
+    decide: Callable[[Bilevel, int, int, Score], None] | None = None
+    """Fix some of `Bilevel.decided` for good after an epoch, of so many, by what they score."""
 
     measure: Callable[[Bilevel, int, TaskBatch], Mapping[str, float]] | None = None
     """What to log of a batch of the search half at the end of an epoch."""

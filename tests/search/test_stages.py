@@ -11,12 +11,15 @@ from sdedge.data.dataset import Dataset
 from sdedge.errors import RunError
 from sdedge.genotype import DARTS_OPERATIONS
 from sdedge.search.derive import derive_darts
-from sdedge.search.stages import StagedSearch, build_search, strongest
+from sdedge.search.stages import StagedSearch, build_search
 from sdedge.search.strategies.p_darts import (
+    P_DARTS,
     derive_with_few_skips,
     dropout_on_skips,
+    strongest,
     three_stages,
 )
+from sdedge.search.strategy import Stage
 
 
 def staged(dataset: Dataset) -> StagedSearch:
@@ -44,13 +47,16 @@ def run_epoch(phase: StagedSearch, epoch: int) -> dict[str, Any]:
     return phase.end_epoch(epoch)
 
 
+def first_dropout(stage: Stage) -> float:
+    assert stage.vary
+    return stage.vary(P_DARTS).schedules["skip_dropout"](0, 25)
+
+
 def test_the_stages_of_the_paper() -> None:
     stages = three_stages(SearchConfig(cells=5, epochs=75, alpha_rest=0.4))
     assert [stage.settings["cells"] for stage in stages] == [5, 11, 17]
     assert [stage.epochs for stage in stages] == [25, 25, 25]
-    assert [stage.schedules["skip_dropout"](0, 25) for stage in stages] == pytest.approx(
-        [0, 0.4 * 24 / 25, 0.7 * 24 / 25]
-    )
+    assert list(map(first_dropout, stages)) == pytest.approx([0, 0.4 * 24 / 25, 0.7 * 24 / 25])
     assert dropout_on_skips(0.4, 0.4)(15, 25) == pytest.approx(0.4 * 2.718281828 ** (-0.2 * 5))
 
 

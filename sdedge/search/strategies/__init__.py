@@ -10,6 +10,8 @@ from sdedge.search.strategies.beta_darts import BETA_DARTS
 from sdedge.search.strategies.darts import DARTS, DARTS_SECOND_ORDER
 from sdedge.search.strategies.darts_minus import DARTS_MINUS
 from sdedge.search.strategies.darts_plus import DARTS_PLUS
+from sdedge.search.strategies.darts_pt import DARTS_PT
+from sdedge.search.strategies.dots import DOTS
 from sdedge.search.strategies.fair_darts import FAIR_DARTS
 from sdedge.search.strategies.gdas import GDAS
 from sdedge.search.strategies.p_darts import P_DARTS
@@ -36,6 +38,8 @@ STRATEGIES: dict[str, Strategy] = {
         ROBUST_STOP,
         GDAS,
         SNAS,
+        DOTS,
+        DARTS_PT,
     )
 }
 
@@ -48,6 +52,7 @@ _DECISIONS = {
     "perturb": "what the weight step mixes with",
     "alpha_gradient": "alpha's gradient",
     "derive": "how the genotype is derived",
+    "decide": "what is decided after an epoch",
     "measure": "what an epoch measures",
     "stop": "when to stop",
     "stages": "the stages",

@@ -8,12 +8,16 @@ fades, and the normal cell keeps at most two of them (section 3.3).
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
 
 from sdedge.config import SearchConfig
 from sdedge.genotype import DARTS_OPERATIONS, Genotype
 from sdedge.search.derive import derive_darts
 from sdedge.search.strategies.darts import DARTS
-from sdedge.search.strategy import Stage
+from sdedge.search.strategy import Allowed, Stage, Strategy
 from sdedge.space.darts import edge_index
 from sdedge.space.supernet import MixingWeights
 
@@ -32,12 +36,27 @@ def three_stages(config: SearchConfig) -> list[Stage]:
         Stage(
             epochs=epochs,
             settings={"cells": round(depth * config.cells)},
-            schedules={"skip_dropout": dropout_on_skips(start, config.alpha_rest)},
-            keep=keep,
+            vary=partial(_dropping_skips, dropout_on_skips(start, config.alpha_rest)),
+            narrow=partial(keep_strongest, keep=keep),
             cost=depth * held,
         )
         for depth, keep, held, start in zip(_DEPTHS, _KEPT, _HELD, _DROPOUT, strict=True)
     ]
+
+
+def _dropping_skips(share: Callable[[int, int], float], strategy: Strategy) -> Strategy:
+    return replace(strategy, schedules={**strategy.schedules, "skip_dropout": share})
+
+
+def keep_strongest(weights: MixingWeights, keep: int) -> Allowed:
+    """The `keep` strongest operations of each edge of all cell types."""
+    return {name: strongest(matrix, keep) for name, matrix in weights.items()}
+
+
+def strongest(weights: Tensor, keep: int) -> Tensor:
+    """Which operations of each edge are among its `keep` strongest: (edges, operations) of bool."""
+    kept = torch.zeros_like(weights, dtype=torch.bool)
+    return kept.scatter_(1, weights.topk(keep, dim=1).indices, True)
 
 
 def dropout_on_skips(start: float, rest: float) -> Callable[[int, int], float]:
