@@ -18,6 +18,7 @@ from sdedge.search.tasks.task import TaskBatch
 from sdedge.space.supernet import MixingWeights
 
 _STEPS = 7  # of the ascent
+_LEAST = 1e-12  # keeps an edge without any weight at nothing
 
 
 def radius(epoch: int, epochs: int) -> float:
@@ -78,7 +79,7 @@ def _uniform(like: Tensor) -> Tensor:
 def _like(weights: Tensor, moved: Tensor) -> Tensor:
     """Moved weights within [0, 1], and with the sum that each edge had."""
     clipped = moved.clamp(0, 1)
-    return clipped * (weights.sum(dim=1, keepdim=True) / clipped.sum(dim=1, keepdim=True))
+    return clipped * (weights.sum(dim=1, keepdim=True) / clipped.sum(dim=1, keepdim=True).clamp_min(_LEAST))
 
 
 def _sdarts(name: str, summary: str) -> Strategy:
