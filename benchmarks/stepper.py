@@ -23,6 +23,7 @@ from sdedge.errors import BenchError
 from sdedge.graphs import Step, select_graphs
 from sdedge.kernels import chosen
 from sdedge.search.bilevel import Bilevel
+from sdedge.search.spaces import get_space
 from sdedge.search.strategies import get_strategy
 from sdedge.search.tasks import build_task
 from sdedge.search.tasks.task import TaskBatch
@@ -95,7 +96,7 @@ class Stepper:
         strategy = get_strategy("darts")
         alphas = {
             name: alpha.detach().to(dtype).requires_grad_()
-            for name, alpha in strategy.initial_alphas(device).items()
+            for name, alpha in strategy.initial_alphas(get_space("darts"), device).items()
         }
         self.bilevel = Bilevel(supernet, task, alphas, strategy, config)
         graphs = select_graphs(config.cuda_graphs, device)

@@ -124,6 +124,7 @@ class Bilevel:
             nonzero(weights) if sparse else self._active,
             scalars=sparse,
             skip_dropout=self.levels.get("skip_dropout"),
+            drop_path=self.levels.get("drop_path"),
         )
         return self.task.loss(output, batch)
 

@@ -97,7 +97,11 @@ class SearchPhase(Phase):
 
         seed_step(config.seed, "initialise")
         supernet = self.space.supernet(
-            config, len(dataset.classes), strategy.extra_operations, strategy.partial
+            config,
+            len(dataset.classes),
+            strategy.extra_operations,
+            strategy.partial,
+            strategy.split,
         )
         task = build_task(
             config,
@@ -195,10 +199,8 @@ class SearchPhase(Phase):
         weights = bilevel.weights()
         entropy = mixing_entropy(weights)
         budget = {"budget": bilevel.budget.report(weights, genotype)} if bilevel.budget else {}
-        measure = bilevel.strategy.measure
-        measured = measure(bilevel, epoch, self._measured_batch(epoch)) if measure else {}
         return {
-            **measured,
+            **self.measured(epoch),
             **{f"valid_{name}": value for name, value in meters.means().items()},
             "genotype": genotype.to_dict(),
             "skip_count": genotype.skip_count,
@@ -217,10 +219,14 @@ class SearchPhase(Phase):
     def _score(self, epoch: int, weights: MixingWeights) -> float:
         return self.bilevel.score(self._validation("score", epoch), weights)
 
-    def _measured_batch(self, epoch: int) -> TaskBatch:
-        """A batch of the search half, drawn for this epoch."""
+    def measured(self, epoch: int) -> Mapping[str, float]:
+        """What the strategy measures of a batch of the search half, drawn for this epoch."""
+        measure = self.bilevel.strategy.measure
+        if measure is None:
+            return {}
         images, labels = next(self.search.epoch(derived_seed(self.seed, "measure", epoch), 0, 1))
-        return self.bilevel.task.prepare(self.preprocess(images), labels)
+        batch = self.bilevel.task.prepare(self.preprocess(images), labels)
+        return measure(self.bilevel, epoch, batch)
 
     def ended(self, records: Sequence[Mapping[str, Any]]) -> bool:
         """Whether the strategy stops the search here."""
@@ -229,7 +235,7 @@ class SearchPhase(Phase):
         return stop is not None and not resting and stop(records) is not None
 
     def _alpha_rests(self, epoch: int) -> bool:
-        return epoch < round(self.config.alpha_rest * self.epochs)
+        return epoch < round(self.config.alpha_rest * self.config.epochs)
 
     def genotype(self) -> Architecture:
         """The genotype that the present alphas derive to."""

@@ -14,6 +14,7 @@ from sdedge.config import SearchConfig
 from sdedge.errors import ConfigError
 from sdedge.genotype import DARTS_OPERATIONS, Architecture, Genotype
 from sdedge.search.derive import derive_darts
+from sdedge.space.bypass import ChannelSplit
 from sdedge.space.counting import Counts, count_genotype
 from sdedge.space.darts import NODES, random_genotype
 from sdedge.space.nasbench201 import CELL_TYPE, Nb201Supernet, count_cell, derive_cell
@@ -30,8 +31,9 @@ class SearchSpace:
     operations: tuple[str, ...]  # of an edge, `none` first
     cell_types: tuple[str, ...]
     inputs: tuple[int, ...]  # edges that enter each node, whose rows of alpha follow one another
-    supernet: Callable[[SearchConfig, int, tuple[str, ...], int], AnySupernet]
-    """From settings, classes, extra operations and the share of channels that operations read."""
+    supernet: Callable[[SearchConfig, int, tuple[str, ...], int, type[ChannelSplit]], AnySupernet]
+    """From settings, classes, extra operations, of how many channels operations read one, and how
+    these are chosen."""
     architecture: type[Architecture]
     derive: Callable[[MixingWeights], Architecture]
     draw: Callable[[random.Random], Architecture]
@@ -46,7 +48,11 @@ class SearchSpace:
 
 
 def _darts_supernet(
-    config: SearchConfig, classes: int, extra: tuple[str, ...], partial: int
+    config: SearchConfig,
+    classes: int,
+    extra: tuple[str, ...],
+    partial: int,
+    split: type[ChannelSplit],
 ) -> Supernet:
     return Supernet(
         channels=config.channels,
@@ -55,11 +61,16 @@ def _darts_supernet(
         impl=config.impl,
         operations=(*DARTS_OPERATIONS, *extra),
         partial=partial,
+        split=split,
     )
 
 
 def _nb201_supernet(
-    config: SearchConfig, classes: int, extra: tuple[str, ...], partial: int
+    config: SearchConfig,
+    classes: int,
+    extra: tuple[str, ...],
+    partial: int,
+    split: type[ChannelSplit],
 ) -> Nb201Supernet:
     return Nb201Supernet(
         channels=config.channels,
@@ -68,6 +79,7 @@ def _nb201_supernet(
         impl=config.impl,
         operations=(*nasbench201.OPERATIONS, *extra),
         partial=partial,
+        split=split,
     )
 
 

@@ -19,6 +19,7 @@ from sdedge.data.dataset import Dataset
 from sdedge.errors import RunError
 from sdedge.genotype import Architecture
 from sdedge.loop import Phase
+from sdedge.search.adaptive import AdaptiveSearch
 from sdedge.search.budget import Costs
 from sdedge.search.phase import SearchPhase
 from sdedge.search.strategies import strategy_for
@@ -29,10 +30,10 @@ def build_search(
     config: SearchConfig, dataset: Dataset, costs: Mapping[str, Costs] | None = None
 ) -> "SearchPhase | StagedSearch":
     """The phase that searches as `config` says; raises ConfigError as SearchPhase does."""
-    stages = strategy_for(config).stages
-    if stages is None:
-        return SearchPhase(config, dataset, costs)
-    return StagedSearch(config, dataset, costs, stages(config))
+    strategy = strategy_for(config)
+    if strategy.stages:
+        return StagedSearch(config, dataset, costs, strategy.stages(config))
+    return (AdaptiveSearch if strategy.go_back else SearchPhase)(config, dataset, costs)
 
 
 class StagedSearch(Phase):

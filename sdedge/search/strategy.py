@@ -16,6 +16,7 @@ from torch import Tensor
 from sdedge.genotype import Architecture
 from sdedge.search.alphas import Alphas
 from sdedge.search.spaces import SearchSpace
+from sdedge.space.bypass import ChannelSplit, FirstChannels
 from sdedge.space.supernet import MixingWeights
 
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ class Strategy:
     partial: int = 1
     """Operations read one in so many channels."""
 
+    split: type[ChannelSplit] = FirstChannels
+    """Which channels these are, and how they join the others again."""
+
     initial_alphas: Callable[[SearchSpace, torch.device], dict[str, Tensor]]
     """The architecture parameters at the start."""
 
@@ -117,3 +121,7 @@ class Strategy:
 
     stop: Callable[[Sequence[Record]], int | None] | None = None
     """After an epoch, from the records of all: None, or whose genotype the search ends with."""
+
+    go_back: Callable[[Sequence[Record]], int | None] | None = None
+    """After a measured epoch, from what was measured so far: None, or the epoch to go back to, from
+    whose end the search goes on with its weights decaying more."""

@@ -6,19 +6,18 @@ normalised map is stored.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 
-from sdedge.errors import KernelError
-from sdedge.kernels import Impl, mixed_sum, pools, separable
+from sdedge.kernels import Impl, pools, separable
 from sdedge.kernels.batch_norm import batch_statistics
-from sdedge.space.bypass import operated, with_bypass
+from sdedge.space.bypass import Edges, Source
 from sdedge.space.darts import NODES, edge_index
+from sdedge.space.node import Term, no_operation, node_sum
 from sdedge.space.operations import FactorizedReduce, dropped, reduction_halves
 from sdedge.space.statistics import RunningStatistics
 
@@ -30,19 +29,6 @@ _POOLS = ("max_pool_3x3", "avg_pool_3x3")
 _SKIPS = ("skip_connect", "auxiliary_skip")
 # Its raw outputs are an eighth of what a pass would save; its one convolution is quick to repeat.
 _COMPUTED_ANEW = "dil_conv_3x3"
-
-
-_Outputs = tuple[list[Tensor], list[Tensor]]  # of `separable`
-
-
-class Term(NamedTuple):
-    """What one operation on one edge adds to a node."""
-
-    edge: int
-    operation: int
-    values: Tensor  # (N, C, H, W), raw
-    statistics: Tensor | None  # (2, C) to normalise with, or None: as it is
-    anew: Callable[[], _Outputs] | None = None  # gives them to the backward pass; None: saved
 
 
 def fused_cell(
@@ -59,70 +45,32 @@ def fused_cell(
 ) -> Tensor:
     """`sdedge.space.supernet.SearchCell.forward` for inputs that are rectified already."""
     states = list(cell.preprocess.of_rectified(r0, r1))
+    sources: list[Source] = []
     terms: dict[int, list[Term]] = defaultdict(list)  # by node
     for node in range(NODES):
-        for source in range(len(states) - 1 if node else 0, len(states)):
+        for number in range(len(sources), len(states)):
+            sources.append(cell.split.read(states[number], number))
             edges = {
-                edge_index(target, source): target for target in range(max(0, source - 1), NODES)
+                edge_index(target, number): target for target in range(max(0, number - 1), NODES)
             }
-            read = operated(states[source], cell.partial)
+            read = sources[number].operated
             for term in _source(cell, read, list(edges), active, running, impl, skip_dropout):
                 terms[edges[term.edge]].append(term)
         node_terms = sorted(terms.pop(node, []), key=lambda term: term[:2])
-        rows = slice(edge_index(node, 0), edge_index(node + 1, 0))
-        if node_terms:
-            output = _node(node_terms, weights, running.training, impl)
-        elif scalars:
-            output = nothing(operated(states[0], cell.partial), cell.strides[0])
-        else:
+        if not node_terms and not scalars:
             raise no_operation()
-        if scalars:
-            output = output + zero_weights(weights[rows])
-        if cell.partial > 1:
-            output = with_bypass(output, states, cell.strides[rows], weights[rows])
-        states.append(output)
-    return torch.cat(states[-NODES:], dim=1)
-
-
-def _node(terms: Sequence[Term], weights: Tensor, training: bool, impl: Impl) -> Tensor:
-    mixing = pick(weights, [term[:2] for term in terms])
-    anew = {term.values.data_ptr(): term.anew for term in terms if term.anew}
-    with saved_tensors_hooks(lambda saved: anew.get(saved.data_ptr(), saved), _unpack):
-        return mixed_sum(
-            [term.values for term in terms],
-            mixing,
-            [term.statistics for term in terms],
-            training=training,
-            impl=impl,
+        entering = range(edge_index(node, 0), edge_index(node + 1, 0))
+        states.append(
+            node_sum(
+                node_terms,
+                Edges(entering, sources, cell.strides, weights),
+                cell.split,
+                scalars=scalars,
+                training=running.training,
+                impl=impl,
+            )
         )
-
-
-def _unpack(packed: Tensor | Callable[[], _Outputs]) -> Tensor:
-    return packed if isinstance(packed, Tensor) else packed()[0][0]
-
-
-def nothing(source: Tensor, stride: int) -> Tensor:
-    """A node without operations, in a cell whose inputs (N, C, H, W) are read at `stride`."""
-    return torch.zeros_like(source[:, :, ::stride, ::stride])
-
-
-def zero_weights(weights: Tensor) -> Tensor:
-    """The sum of those weights that are zero: zero as well, with a gradient of one for each."""
-    return weights.masked_fill(weights.detach() != 0, 0.0).sum()
-
-
-def no_operation() -> KernelError:
-    """A node that nothing flows into."""
-    return KernelError("a node has no active operation; keep at least one on its edges")
-
-
-def pick(weights: Tensor, places: Sequence[tuple[int, int]]) -> Tensor:
-    """The mixing weights at (edge, operation), edges and then operations ascending: (K,)."""
-    edges = slice(places[0][0], places[-1][0] + 1)
-    everything = weights[edges, 1:].reshape(-1)
-    if len(places) == len(everything):
-        return everything
-    return torch.stack([weights[place] for place in places])
+    return torch.cat(states[-NODES:], dim=1)
 
 
 def _source(

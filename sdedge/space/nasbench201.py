@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from sdedge.kernels import Impl, mixed_sum
+from sdedge.kernels import Impl
 from sdedge.kernels.batch_norm import batch_statistics
 from sdedge.kernels.dispatch import Route, choose
 from sdedge.nasbench201 import EDGES, NODES, OPERATIONS, Nb201Cell
-from sdedge.space.bypass import check_partial, operated, with_bypass
+from sdedge.space.bypass import ChannelSplit, Edges, FirstChannels, Source, split_channels
 from sdedge.space.counting import Counts, count_network
-from sdedge.space.fused import nothing, pick, zero_weights
 from sdedge.space.nasbench201_skeleton import Skeleton, build_operation
-from sdedge.space.operations import dropped
+from sdedge.space.node import Term, node_sum
+from sdedge.space.operations import dropped, output_of
 from sdedge.space.statistics import RunningStatistics
 from sdedge.space.supernet import Active, ActiveOperations, MixingWeights, SupernetOutput
 
@@ -85,11 +85,11 @@ def count_cell(
     return count_network(network, image_size)
 
 
-class _Source:
-    """The values (N, C, H, W) of a node, and what all edges that leave it share."""
+class _Shared:
+    """What operations on all edges that leave a source read: its operated channels, and more."""
 
-    def __init__(self, values: Tensor) -> None:
-        self.values = values
+    def __init__(self, source: Source) -> None:
+        self.values = source.operated
 
     @cached_property
     def rectified(self) -> Tensor:
@@ -100,13 +100,6 @@ class _Source:
         return F.avg_pool2d(self.values, 3, stride=1, padding=1, count_include_pad=False)
 
 
-class _Term(NamedTuple):
-    """What one operation on one edge adds to a node."""
-
-    values: Tensor  # (N, C, H, W)
-    statistics: Tensor | None = None  # (2, C) to normalise with, or None: as it is
-
-
 class _Pass(NamedTuple):
     """What all cells of one forward pass need."""
 
@@ -115,19 +108,25 @@ class _Pass(NamedTuple):
     active: Active | None
     scalars: bool
     skip_dropout: Tensor | None
+    drop_path: Tensor | None
 
-    def term(self, operation: nn.Module, source: _Source) -> _Term:
-        """An operation's output; in the fused forms raw, and from what the source shares."""
-        if isinstance(operation, nn.Identity):
-            return _Term(dropped(source.values, self.skip_dropout))
+    def output(self, operation: nn.Module, source: _Shared) -> tuple[Tensor, Tensor | None]:
+        """What an operation makes and, if that is raw, the statistics to normalise it with.
+
+        It is raw in the fused forms, and made from what the source shares.
+        """
         if self.route == "reference":
-            return _Term(operation(source.values))
+            return output_of(operation, source.values, self.skip_dropout, self.drop_path), None
+        if isinstance(operation, nn.Identity):
+            return dropped(source.values, self.skip_dropout), None
         if isinstance(operation, nn.AvgPool2d):
-            return _Term(source.averaged)
+            return source.averaged, None
         _, convolution, norm = operation.children()
         return self._convolved(convolution, norm, source.rectified)
 
-    def _convolved(self, convolution: nn.Module, norm: nn.Module, x: Tensor) -> _Term:
+    def _convolved(
+        self, convolution: nn.Module, norm: nn.Module, x: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """A convolution of x and the statistics of its batch norm, which takes the bias out.
 
         So in training the bias is not added, and gets no gradient, as its gradient is zero; the
@@ -137,12 +136,12 @@ class _Pass(NamedTuple):
         padding = weight.shape[-1] // 2
         if not self.running.training:
             values = F.conv2d(x, weight, bias, padding=padding)
-            return _Term(values, *self.running.of([norm], [], values))
+            return values, self.running.of([norm], [], values)[0]
         values = F.conv2d(x, weight, padding=padding)
         found = batch_statistics(values)
         with_bias = found + F.pad(bias.detach()[None], (0, 0, 0, 1))  # on the mean alone
         self.running.of([norm], [with_bias], values)
-        return _Term(values, found)
+        return values, found
 
 
 class SearchCell(nn.Module):
@@ -151,9 +150,15 @@ class SearchCell(nn.Module):
     Operations read one in `partial` channels, as in `sdedge.space.supernet.SearchCell`.
     """
 
-    def __init__(self, channels: int, operations: Sequence[str] = OPERATIONS, partial: int = 1):
+    def __init__(
+        self,
+        channels: int,
+        operations: Sequence[str] = OPERATIONS,
+        partial: int = 1,
+        split: type[ChannelSplit] = FirstChannels,
+    ) -> None:
         super().__init__()
-        self.partial = partial
+        self.split = split_channels(split, channels, partial, sources=NODES - 1)
         self.edges = nn.ModuleList(
             nn.ModuleList(
                 build_operation(name, channels // partial, search=True) for name in operations[1:]
@@ -163,40 +168,31 @@ class SearchCell(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor, run: _Pass) -> Tensor:
         """x: (N, C, H, W), weights: (6, 5) -> the shape of x."""
-        states = [x]
-        sources = [_Source(operated(x, self.partial))]
+        states, sources, shared = [x], list[Source](), list[_Shared]()
         for node in range(1, NODES):
+            sources.append(self.split.read(states[-1], node - 1))
+            shared.append(_Shared(sources[-1]))
             into = [e for e, (target, _) in enumerate(EDGES) if target == node]
-            places = [
-                (e, k)
+            terms = [
+                Term(e, k, *run.output(self._operation(e, k), shared[EDGES[e][1]]))
                 for e in into
                 for k in range(1, weights.shape[1])
                 if run.active is None or run.active[e][k]
             ]
-            terms = [self._term(e, k, sources, run) for e, k in places]
-            values = (
-                mixed_sum(
-                    [term.values for term in terms],
-                    pick(weights, places),
-                    [term.statistics for term in terms],
+            states.append(
+                node_sum(
+                    terms,
+                    Edges(range(into[0], into[-1] + 1), sources, [1] * len(EDGES), weights),
+                    self.split,
+                    scalars=run.scalars,
                     training=run.running.training,
                     impl=run.route,
                 )
-                if terms
-                else nothing(sources[0].values, 1)
             )
-            rows = weights[into[0] : into[-1] + 1]
-            if run.scalars:
-                values = values + zero_weights(rows)
-            if self.partial > 1:
-                values = with_bypass(values, states, [1] * len(into), rows)
-            states.append(values)
-            sources.append(_Source(operated(values, self.partial)))
         return states[-1]
 
-    def _term(self, edge: int, number: int, sources: list[_Source], run: _Pass) -> _Term:
-        operation = self.edges[edge].get_submodule(str(number - 1))
-        return run.term(operation, sources[EDGES[edge][1]])
+    def _operation(self, edge: int, number: int) -> nn.Module:
+        return self.edges[edge].get_submodule(str(number - 1))
 
 
 class Nb201Supernet(Skeleton):
@@ -215,10 +211,10 @@ class Nb201Supernet(Skeleton):
         impl: Impl = "auto",
         operations: Sequence[str] = OPERATIONS,
         partial: int = 1,
+        split: type[ChannelSplit] = FirstChannels,
     ) -> None:
-        check_partial(channels, partial)
         super().__init__(
-            lambda width: SearchCell(width, operations, partial),
+            lambda width: SearchCell(width, operations, partial, split),
             channels=channels,
             cells_per_stage=cells_per_stage,
             classes=classes,
@@ -233,6 +229,7 @@ class Nb201Supernet(Skeleton):
         *,
         scalars: bool = False,
         skip_dropout: Tensor | None = None,
+        drop_path: Tensor | None = None,
     ) -> SupernetOutput:
         """Score normalised images.
 
@@ -244,17 +241,23 @@ class Nb201Supernet(Skeleton):
             scalars: add every weight that is zero to its node all the same, so that it gets the
                 gradient of a scalar (GDAS).
             skip_dropout: share of the values of a skip that are dropped in training.
+            drop_path: share of the samples that each other operation drops in training, in the
+                plain supernet, as in `sdedge.space.supernet.Supernet`.
 
         Returns:
             logits (N, classes), and features (N, 4C, H/4, W/4), before the last batch norm.
         """
-        route = choose("supernet", self.impl, x.device, x.dtype, cpu=True)
+        if not self.training:
+            skip_dropout = drop_path = None
+        impl = self.impl if drop_path is None else "reference"
+        route = choose("supernet", impl, x.device, x.dtype, cpu=True)
         run = _Pass(
             route,
             RunningStatistics(training=self.training),
             None if active is None else active[CELL_TYPE],
             scalars,
-            skip_dropout if self.training else None,
+            skip_dropout,
+            drop_path,
         )
         mixing = weights[CELL_TYPE]
         features = self.features(x, lambda cell, values: cell(values, mixing, run))

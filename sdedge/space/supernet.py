@@ -12,12 +12,13 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from sdedge.genotype import DARTS_OPERATIONS
-from sdedge.kernels import Impl, mixed_sum
+from sdedge.kernels import Impl
 from sdedge.kernels.dispatch import choose
-from sdedge.space.bypass import check_partial, operated, with_bypass
+from sdedge.space.bypass import ChannelSplit, Edges, FirstChannels, Source, split_channels
 from sdedge.space.darts import EDGES, NODES, CellInputs, CellSpec, CifarStem, cell_specs
-from sdedge.space.fused import fused_cell, no_operation, nothing, pick, zero_weights
-from sdedge.space.operations import build_operation, dropped
+from sdedge.space.fused import fused_cell
+from sdedge.space.node import Term, no_operation, node_sum
+from sdedge.space.operations import build_operation, output_of
 from sdedge.space.statistics import RunningStatistics
 
 # Cell type ("normal", "reduce") -> (EDGES, operations) mixing weights.
@@ -57,27 +58,29 @@ class MixedEdge(nn.ModuleList):
         active: Sequence[bool] | None = None,
         *,
         skip_dropout: Tensor | None = None,
+        drop_path: Tensor | None = None,
     ) -> list[Tensor]:
         """The output for x: (N, C, H, W) of each operation, or of those that are active."""
         chosen = [op for k, op in enumerate(self, 1) if active is None or active[k]]
-        return [
-            dropped(op(x), skip_dropout) if isinstance(op, nn.Identity) else op(x) for op in chosen
-        ]
+        return [output_of(op, x, skip_dropout, drop_path) for op in chosen]
 
 
 class SearchCell(nn.Module):
     """Four nodes, fourteen edges, eight operations on each (DARTS, section 2.1 and eq. 2).
 
-    Operations read one in `partial` channels; the others go past them, with the sum of an edge's
-    mixing weights, and the two parts are shuffled (PC-DARTS, section 3.2).
+    Operations read one in `partial` channels, those that `split` says; the others go past them.
     """
 
     def __init__(
-        self, spec: CellSpec, operations: Sequence[str] = DARTS_OPERATIONS, partial: int = 1
+        self,
+        spec: CellSpec,
+        operations: Sequence[str] = DARTS_OPERATIONS,
+        partial: int = 1,
+        split: type[ChannelSplit] = FirstChannels,
     ) -> None:
         super().__init__()
         self.operations = tuple(operations)
-        self.partial = partial
+        self.split = split_channels(split, spec.channels, partial, sources=NODES + 1)
         self.preprocess = CellInputs(spec, affine=False)
         self.strides = [
             2 if spec.reduction and source < 2 else 1
@@ -97,31 +100,36 @@ class SearchCell(nn.Module):
         *,
         scalars: bool = False,
         skip_dropout: Tensor | None = None,
+        drop_path: Tensor | None = None,
     ) -> Tensor:
         """s0, s1: outputs of the two cells before; weights: (14, 8) -> (N, 4 * channels, H, W)."""
         states = list(self.preprocess(s0, s1))
+        sources: list[Source] = []
         first = 0
         for _ in range(NODES):
-            last = first + len(states)
-            outputs, picked = [], []
-            for state, e in zip(states, range(first, last), strict=True):
+            sources += [self.split.read(states[n], n) for n in range(len(sources), len(states))]
+            entering = range(first, first + len(states))
+            terms = []
+            for e, source in zip(entering, sources, strict=True):
                 row = None if active is None else active[e]
-                outputs += self.edges[e](
-                    operated(state, self.partial), row, skip_dropout=skip_dropout
+                outputs = self.edges[e](
+                    source.operated, row, skip_dropout=skip_dropout, drop_path=drop_path
                 )
-                picked += [(e, k) for k in range(1, weights.shape[1]) if row is None or row[k]]
-            if outputs:
-                node = mixed_sum(outputs, pick(weights, picked), impl="reference")
-            elif scalars:
-                node = nothing(operated(states[0], self.partial), self.strides[0])
-            else:
+                used = [k for k in range(1, weights.shape[1]) if row is None or row[k]]
+                terms += [Term(e, k, y) for k, y in zip(used, outputs, strict=True)]
+            if not terms and not scalars:
                 raise no_operation()
-            if scalars:
-                node = node + zero_weights(weights[first:last])
-            if self.partial > 1:
-                node = with_bypass(node, states, self.strides[first:last], weights[first:last])
-            states.append(node)
-            first = last
+            states.append(
+                node_sum(
+                    terms,
+                    Edges(entering, sources, self.strides, weights),
+                    self.split,
+                    scalars=scalars,
+                    training=self.training,
+                    impl="reference",
+                )
+            )
+            first = entering.stop
         return torch.cat(states[-NODES:], dim=1)
 
 
@@ -140,9 +148,9 @@ class Supernet(nn.Module):
         impl: Impl = "auto",
         operations: Sequence[str] = DARTS_OPERATIONS,
         partial: int = 1,
+        split: type[ChannelSplit] = FirstChannels,
     ) -> None:
         super().__init__()
-        check_partial(channels, partial)
         self.stem = CifarStem(channels)
         specs = list(
             cell_specs(
@@ -154,7 +162,7 @@ class Supernet(nn.Module):
         )
         self.impl: Impl = impl
         self.operations = tuple(operations)
-        self.cells = nn.ModuleList(SearchCell(spec, operations, partial) for spec in specs)
+        self.cells = nn.ModuleList(SearchCell(spec, operations, partial, split) for spec in specs)
         self.cell_types = [CELL_TYPES[spec.reduction] for spec in specs]
         self.feature_channels = NODES * specs[-1].channels
         self.classifier = nn.Linear(self.feature_channels, classes)
@@ -167,6 +175,7 @@ class Supernet(nn.Module):
         *,
         scalars: bool = False,
         skip_dropout: Tensor | None = None,
+        drop_path: Tensor | None = None,
     ) -> SupernetOutput:
         """Score normalised images.
 
@@ -178,12 +187,14 @@ class Supernet(nn.Module):
             scalars: add every weight that is zero to its node all the same, so that it gets the
                 gradient of a scalar (GDAS); a node may then have no active operation.
             skip_dropout: share of the values of an identity skip that are dropped in training.
+            drop_path: share of the samples that each other operation drops in training; the plain
+                supernet runs then, as a fused sum normalises what it should drop.
         """
-        extras: Extras = {
-            "scalars": scalars,
-            "skip_dropout": skip_dropout if self.training else None,
-        }
-        route = choose("supernet", self.impl, x.device, x.dtype, cpu=True)
+        if not self.training:
+            skip_dropout = drop_path = None
+        extras: Extras = {"scalars": scalars, "skip_dropout": skip_dropout}
+        impl = self.impl if drop_path is None else "reference"
+        route = choose("supernet", impl, x.device, x.dtype, cpu=True)
         s0, s1 = self.stem(x)
         steps = [
             (cast(SearchCell, cell), weights[kind], None if active is None else active[kind])
@@ -191,7 +202,7 @@ class Supernet(nn.Module):
         ]
         if route == "reference":
             for cell, mixing, chosen in steps:
-                s0, s1 = s1, cell(s0, s1, mixing, chosen, **extras)
+                s0, s1 = s1, cell(s0, s1, mixing, chosen, drop_path=drop_path, **extras)
         else:
             running = RunningStatistics(training=self.training)
             r0: Tensor | None = None  # both outputs of the stem are one tensor

@@ -39,7 +39,9 @@ def build(
         strategy=strategy, task=task, patch_size=4, mask_ratio=0.5, **{**size, **settings}
     )
     space = SPACES[config.space]
-    supernet = space.supernet(config, CLASSES, method.extra_operations, method.partial)
+    supernet = space.supernet(
+        config, CLASSES, method.extra_operations, method.partial, method.split
+    )
     heads = build_task(
         config,
         feature_channels=supernet.feature_channels,

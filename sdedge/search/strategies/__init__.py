@@ -6,6 +6,7 @@ from typing import Any
 
 from sdedge.config import SearchConfig
 from sdedge.errors import ConfigError
+from sdedge.search.strategies.adarts import ADARTS
 from sdedge.search.strategies.beta_darts import BETA_DARTS
 from sdedge.search.strategies.darts import DARTS, DARTS_SECOND_ORDER
 from sdedge.search.strategies.darts_minus import DARTS_MINUS
@@ -16,7 +17,12 @@ from sdedge.search.strategies.fair_darts import FAIR_DARTS
 from sdedge.search.strategies.gdas import GDAS
 from sdedge.search.strategies.p_darts import P_DARTS
 from sdedge.search.strategies.pc_darts import PC_DARTS
-from sdedge.search.strategies.robust_darts import ROBUST_L2, ROBUST_STOP
+from sdedge.search.strategies.robust_darts import (
+    ROBUST_ADAPTIVE,
+    ROBUST_DROP_PATH,
+    ROBUST_L2,
+    ROBUST_STOP,
+)
 from sdedge.search.strategies.sdarts import SDARTS_ADV, SDARTS_RS
 from sdedge.search.strategies.snas import SNAS
 from sdedge.search.strategy import Strategy
@@ -31,11 +37,14 @@ STRATEGIES: dict[str, Strategy] = {
         SDARTS_RS,
         SDARTS_ADV,
         PC_DARTS,
+        ADARTS,
         P_DARTS,
         DARTS_MINUS,
         DARTS_PLUS,
         ROBUST_L2,
+        ROBUST_DROP_PATH,
         ROBUST_STOP,
+        ROBUST_ADAPTIVE,
         GDAS,
         SNAS,
         DOTS,
@@ -55,6 +64,7 @@ _DECISIONS = {
     "decide": "what is decided after an epoch",
     "measure": "what an epoch measures",
     "stop": "when to stop",
+    "go_back": "when to go back",
     "stages": "the stages",
 }
 

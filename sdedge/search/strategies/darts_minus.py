@@ -29,6 +29,7 @@ DARTS_MINUS = replace(
     paper="https://arxiv.org/abs/2009.01027",
     excludes={
         "pc-darts": "its skips past the operations and edge weights leave no place for another",
+        "adarts": "its skips past the operations and edge weights leave no place for another",
         "fair-darts": "its operations are weighed by a softmax",
     },
     extra_operations=("auxiliary_skip",),

@@ -17,6 +17,7 @@ from sdedge.search.strategy import Levels
 NOT_WITH_DRAWS = {
     "darts-2nd": "it takes one loss at several weights, and a draw differs each time",
     "pc-darts": "its edge weights are not drawn",
+    "adarts": "its edge weights are not drawn",
 }
 
 

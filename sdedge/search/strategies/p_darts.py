@@ -106,6 +106,7 @@ P_DARTS = replace(
     excludes={
         "darts-plus": "its stages go on to their ends",
         "robust-es": "its stages go on to their ends",
+        "robust-ada": "its stages go on to their ends",
     },
     excluded_spaces={
         "nas-bench-201": "its stages have deeper and deeper supernets, and the benchmark fixes the "

@@ -1,8 +1,11 @@
-"""RobustDARTS: stop before the minimum gets sharp (Zela et al., 2020), https://arxiv.org/abs/1909.09656
+"""RobustDARTS: keep the minimum flat (Zela et al., 2020), https://arxiv.org/abs/1909.09656
 
 The largest eigenvalue of the Hessian of the search loss in alpha rises before cells collapse
-(section 4). Early stopping watches its moving average (section 4.3), and goes back to the cell from
-before the rise; the other way is to regularise the weights more (section 5.2).
+(section 4). Early stopping watches its moving average (section 4.3), and ends with the cell from
+before the rise; the adaptive form goes back there and decays the weights ten times as much (section
+5.3). Two others regularise from the start: more decay (section 5.2), and drop path that grows
+(section 5.1), where each operation but an identity skip drops images of its own; the authors' code
+drops them from an edge's whole sum, and pairs it with cutout that grows, which is left out here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +17,7 @@ from torch import Tensor
 from sdedge.search.bilevel import Bilevel
 from sdedge.search.curvature import largest_eigenvalue
 from sdedge.search.strategies.darts import DARTS
-from sdedge.search.strategy import Record
+from sdedge.search.strategy import Record, Strategy
 from sdedge.search.tasks.task import TaskBatch
 
 _EVERY = 2  # epochs
@@ -23,6 +26,7 @@ _LAG = 4  # measurements between the two that are compared
 _RISE = 1.3
 _FIRST = 10  # epoch in which the search may stop
 _EIGENVALUE = "alpha_eigenvalue"
+_DROPPED = 0.2  # share of the samples at the end
 
 
 @torch.enable_grad()
@@ -52,7 +56,7 @@ def alpha_eigenvalue(bilevel: Bilevel, epoch: int, batch: TaskBatch) -> Mapping[
 def before_the_rise(records: Sequence[Record]) -> int | None:
     """Four measurements ago, once the moving average is 1.3 times what it was then."""
     measured = [r for r in records if _EIGENVALUE in r]
-    if len(records) <= _FIRST or len(measured) <= _LAG or _EIGENVALUE not in records[-1]:
+    if records[-1]["epoch"] <= _FIRST or len(measured) <= _LAG or _EIGENVALUE not in records[-1]:
         return None
     values = [r[_EIGENVALUE] for r in measured]
     smooth = [_mean(values[max(0, i + 1 - _WINDOW) : i + 1]) for i in range(len(values))]
@@ -65,18 +69,29 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
+def _robust(name: str, summary: str) -> Strategy:
+    return replace(DARTS, name=name, summary=summary, paper="https://arxiv.org/abs/1909.09656")
+
+
+ROBUST_L2 = replace(
+    _robust("robust-l2", "a nine-fold decay of the supernet's weights"),
+    settings={"weight_decay": 27e-4},
+)
+ROBUST_DROP_PATH = replace(
+    _robust("robust-dp", "operations drop whole images, more and more; identity skips do not"),
+    excludes={
+        "darts-2nd": "it takes one loss at several weights, and what drops differs each time"
+    },
+    schedules={"drop_path": lambda epoch, epochs: _DROPPED * epoch / max(1, epochs - 1)},
+)
 ROBUST_STOP = replace(
-    DARTS,
-    name="robust-es",
-    summary="the search ends when the loss gets sharp in alpha, with the cell from before",
-    paper="https://arxiv.org/abs/1909.09656",
+    _robust("robust-es", "the search ends when the loss gets sharp in alpha, with an earlier cell"),
     measure=alpha_eigenvalue,
     stop=before_the_rise,
 )
-ROBUST_L2 = replace(
-    DARTS,
-    name="robust-l2",
-    summary="a nine-fold decay of the supernet's weights",
-    paper="https://arxiv.org/abs/1909.09656",
-    settings={"weight_decay": 27e-4},
+ROBUST_ADAPTIVE = replace(
+    _robust("robust-ada", "the search goes back when the loss gets sharp, and decays more"),
+    excludes={"darts-plus": "it ends the search, which the other takes back and on"},
+    measure=alpha_eigenvalue,
+    go_back=before_the_rise,
 )

@@ -79,7 +79,9 @@ def _uniform(like: Tensor) -> Tensor:
 def _like(weights: Tensor, moved: Tensor) -> Tensor:
     """Moved weights within [0, 1], and with the sum that each edge had."""
     clipped = moved.clamp(0, 1)
-    return clipped * (weights.sum(dim=1, keepdim=True) / clipped.sum(dim=1, keepdim=True).clamp_min(_LEAST))
+    return clipped * (
+        weights.sum(dim=1, keepdim=True) / clipped.sum(dim=1, keepdim=True).clamp_min(_LEAST)
+    )
 
 
 def _sdarts(name: str, summary: str) -> Strategy:
