@@ -15,6 +15,7 @@ from sdedge.graphs import rate_settings
 from sdedge.meters import Meters
 from sdedge.search.alphas import Alphas
 from sdedge.search.budget import Budget
+from sdedge.search.companion import Companion
 from sdedge.search.spaces import AnySupernet
 from sdedge.search.strategy import Allowed, Strategy
 from sdedge.search.tasks.task import Task, TaskBatch, TaskLoss
@@ -40,12 +41,17 @@ class Bilevel:
         config: SearchConfig,
         budget: Budget | None = None,
         allowed: Allowed | None = None,
+        companion: Companion | None = None,
     ) -> None:
         self.supernet = supernet
         self.task = task
         self.alphas = alphas
         self.strategy = strategy
         self.budget = budget
+        self.companion = companion
+        self.modules: dict[str, nn.Module] = {"supernet": supernet, "task": task}
+        if companion:
+            self.modules["companion"] = companion
         self.allowed = allowed or {}
         self._active = {name: mask.tolist() for name, mask in self.allowed.items()} or None
         self.decided = {
@@ -54,7 +60,7 @@ class Bilevel:
             if strategy.decide and alpha.ndim == 2
         }
         self.alpha_list = list(alphas.values())
-        self.weight_list = [*supernet.parameters(), *task.parameters()]
+        self.weight_list = [p for module in self.modules.values() for p in module.parameters()]
         self.levels = {
             name: self.alpha_list[0].new_zeros(()).detach() for name in strategy.schedules
         }
@@ -105,8 +111,8 @@ class Bilevel:
 
     def carry_on(self, before: "Bilevel") -> None:
         """Take the weights and alphas of an earlier stage; both optimizers start anew."""
-        self.supernet.load_state_dict(before.supernet.state_dict())
-        self.task.load_state_dict(before.task.state_dict())
+        for name, module in self.modules.items():
+            module.load_state_dict(before.modules[name].state_dict())
         with torch.no_grad():
             for name, alpha in self.alphas.items():
                 alpha.copy_(before.alphas[name])
@@ -126,7 +132,16 @@ class Bilevel:
             skip_dropout=self.levels.get("skip_dropout"),
             drop_path=self.levels.get("drop_path"),
         )
-        return self.task.loss(output, batch)
+        loss = self.task.loss(output, batch)
+        beside = self.strategy.beside
+        if beside:
+            loss = loss._replace(total=loss.total + beside(self, weights, output, batch))
+        return loss
+
+    def train(self, mode: bool = True) -> None:
+        """Have all modules train, or evaluate."""
+        for module in self.modules.values():
+            module.train(mode)
 
     @torch.no_grad()
     def score(self, batches: Iterable[TaskBatch], weights: MixingWeights) -> float:
@@ -134,17 +149,14 @@ class Bilevel:
 
         Batch norm goes by the statistics of each batch, and keeps its running ones as they are.
         """
-        modules = (self.supernet, self.task)
-        training = [module.training for module in modules]
-        buffers = [buffer for module in modules for buffer in module.buffers()]
+        training = self.supernet.training
+        buffers = [buffer for module in self.modules.values() for buffer in module.buffers()]
         before = [buffer.clone() for buffer in buffers]
         meters = Meters()
-        for module in modules:
-            module.train()
+        self.train()
         for batch in batches:
             meters.add(self.loss_with(batch, weights).parts, weight=len(batch.labels))
-        for module, mode in zip(modules, training, strict=True):
-            module.train(mode)
+        self.train(training)
         for buffer, kept in zip(buffers, before, strict=True):
             buffer.copy_(kept)
         means = meters.means()

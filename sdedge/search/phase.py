@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from sdedge.meters import Meters
 from sdedge.search.alphas import mixing_entropy
 from sdedge.search.bilevel import Bilevel
 from sdedge.search.budget import ADJUSTMENTS, Budget, Costs
+from sdedge.search.companion import Companion
 from sdedge.search.spaces import get_space
 from sdedge.search.strategies import strategy_for
 from sdedge.search.strategy import Allowed, Strategy
@@ -60,7 +62,7 @@ def check_search(config: SearchConfig) -> None:
     dispatch.resolve(config.impl, device, torch.float32)
     get_space(config.space)
     strategy = strategy_for(config)
-    if config.cuda_graphs and strategy.sparse:
+    if config.cuda_graphs and (strategy.sparse or strategy.beside):
         raise ConfigError(
             f"strategy {strategy.name} computes other operations in every pass, which a recorded "
             "step cannot; leave out --cuda-graphs"
@@ -96,13 +98,15 @@ class SearchPhase(Phase):
         self.space = get_space(config.space)
 
         seed_step(config.seed, "initialise")
-        supernet = self.space.supernet(
+        build = partial(
+            self.space.supernet,
             config,
             len(dataset.classes),
             strategy.extra_operations,
             strategy.partial,
             strategy.split,
         )
+        supernet = build()
         task = build_task(
             config,
             feature_channels=supernet.feature_channels,
@@ -118,6 +122,12 @@ class SearchPhase(Phase):
                 "its harmonising factor constant, so that the result would be wrong by several "
                 "per cent; use strategy darts, or task classification or mim"
             )
+        if strategy.beside and not task.reads_classes:
+            raise ConfigError(
+                f"strategy {strategy.name} compares class scores, which the {config.task} task "
+                "does not learn; use one that classifies, as semantic or classification"
+            )
+        companion = Companion(build(), self.space) if strategy.beside else None
         self.bilevel = Bilevel(
             on_device(supernet, self.device),
             on_device(task, self.device),
@@ -126,6 +136,7 @@ class SearchPhase(Phase):
             config,
             Budget(costs, self.device) if costs else None,
             allowed,
+            on_device(companion, self.device) if companion else None,
         )
         graphs = select_graphs(config.cuda_graphs, self.device)
         self.alpha_step = Step(self.bilevel.alpha_step, graphs)
@@ -163,8 +174,7 @@ class SearchPhase(Phase):
         cosine = (1 + math.cos(math.pi * epoch / config.epochs)) / 2
         set_rate(self.bilevel.weight_optimizer, config.weight_lr_min + span * cosine)
         self.bilevel.begin_epoch(epoch, config.epochs)
-        self.bilevel.supernet.train()
-        self.bilevel.task.train()
+        self.bilevel.train()
 
     def batches(self, epoch: int, start_step: int) -> Iterator[Any]:
         """Pairs of a training and a search batch: ((images, labels), (images, labels))."""
@@ -188,8 +198,7 @@ class SearchPhase(Phase):
     def end_epoch(self, epoch: int) -> dict[str, Any]:
         """Validate on the search half, and describe the architecture as it stands."""
         bilevel = self.bilevel
-        bilevel.supernet.eval()
-        bilevel.task.eval()
+        bilevel.train(False)
         meters = Meters()
         for batch in self._validation("validate", epoch):
             meters.add(bilevel.loss(batch).parts, weight=len(batch.labels))
@@ -254,9 +263,11 @@ class SearchPhase(Phase):
     def state(self) -> dict[str, Tensor]:
         """Weights, alphas and decisions, both optimizers, and the multipliers of a budget."""
         bilevel = self.bilevel
+        modules: dict[str, Tensor] = {}
+        for name, module in bilevel.modules.items():
+            modules |= with_prefix(name, module.state_dict())
         return {
-            **with_prefix("supernet", bilevel.supernet.state_dict()),
-            **with_prefix("task", bilevel.task.state_dict()),
+            **modules,
             **with_prefix("alpha", bilevel.alphas),
             **with_prefix("decided", bilevel.decided),
             **with_prefix("budget", bilevel.budget.state_dict() if bilevel.budget else {}),
@@ -267,8 +278,8 @@ class SearchPhase(Phase):
     def load_state(self, tensors: Mapping[str, Tensor], path: Path) -> None:
         """Put back what `state` gave."""
         bilevel = self.bilevel
-        load_module(bilevel.supernet, under_prefix("supernet", tensors), path)
-        load_module(bilevel.task, under_prefix("task", tensors), path)
+        for name, module in bilevel.modules.items():
+            load_module(module, under_prefix(name, tensors), path)
         if bilevel.budget:
             load_module(bilevel.budget, under_prefix("budget", tensors), path)
         for name, own in (("alpha", bilevel.alphas), ("decided", bilevel.decided)):

@@ -12,11 +12,16 @@ from typing import Any
 from sdedge import nasbench201
 from sdedge.config import SearchConfig
 from sdedge.errors import ConfigError
-from sdedge.genotype import DARTS_OPERATIONS, Architecture, Genotype
+from sdedge.genotype import (
+    DARTS_OPERATIONS,
+    PARAMETER_FREE_OPERATIONS,
+    Architecture,
+    Genotype,
+)
 from sdedge.search.derive import derive_darts
 from sdedge.space.bypass import ChannelSplit
 from sdedge.space.counting import Counts, count_genotype
-from sdedge.space.darts import NODES, random_genotype
+from sdedge.space.darts import NODES, edge_index, random_genotype
 from sdedge.space.nasbench201 import CELL_TYPE, Nb201Supernet, count_cell, derive_cell
 from sdedge.space.supernet import CELL_TYPES, MixingWeights, Supernet
 
@@ -38,8 +43,19 @@ class SearchSpace:
     derive: Callable[[MixingWeights], Architecture]
     draw: Callable[[random.Random], Architecture]
     """A random architecture, as a search could derive it."""
+    places: Callable[[Any], list[tuple[str, int, int]]]
+    """Of an architecture the operations that it keeps: cell type, edge, number of the operation."""
     count: Callable[[Any], Counts]
     """Of the network of an architecture at the size that its papers report."""
+
+    @property
+    def parameter_free(self) -> list[int]:
+        """Numbers of the operations without weights, but `none`."""
+        return [
+            number
+            for number, name in enumerate(self.operations)
+            if number and name in PARAMETER_FREE_OPERATIONS
+        ]
 
     @property
     def edges(self) -> int:
@@ -63,6 +79,22 @@ def _darts_supernet(
         partial=partial,
         split=split,
     )
+
+
+def _darts_places(genotype: Genotype) -> list[tuple[str, int, int]]:
+    cells = zip(CELL_TYPES, (genotype.normal, genotype.reduce), strict=True)
+    return [
+        (kind, edge_index(place // 2, source), DARTS_OPERATIONS.index(name))
+        for kind, cell in cells
+        for place, (name, source) in enumerate(cell)
+    ]
+
+
+def _nb201_places(cell: nasbench201.Nb201Cell) -> list[tuple[str, int, int]]:
+    return [
+        (CELL_TYPE, edge, nasbench201.OPERATIONS.index(name))
+        for edge, name in enumerate(cell.operations)
+    ]
 
 
 def _nb201_supernet(
@@ -95,6 +127,7 @@ SPACES: dict[str, SearchSpace] = {
             architecture=Genotype,
             derive=derive_darts,
             draw=random_genotype,
+            places=_darts_places,
             count=count_genotype,
         ),
         SearchSpace(
@@ -106,6 +139,7 @@ SPACES: dict[str, SearchSpace] = {
             architecture=nasbench201.Nb201Cell,
             derive=derive_cell,
             draw=nasbench201.random_cell,
+            places=_nb201_places,
             count=count_cell,
         ),
     )

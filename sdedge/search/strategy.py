@@ -17,7 +17,7 @@ from sdedge.genotype import Architecture
 from sdedge.search.alphas import Alphas
 from sdedge.search.spaces import SearchSpace
 from sdedge.space.bypass import ChannelSplit, FirstChannels
-from sdedge.space.supernet import MixingWeights
+from sdedge.space.supernet import MixingWeights, SupernetOutput
 
 if TYPE_CHECKING:
     from sdedge.config import SearchConfig
@@ -103,6 +103,10 @@ class Strategy:
 
     perturb: Callable[[Bilevel, MixingWeights, TaskBatch], MixingWeights] | None = None
     """Mixing weights that the step of the supernet's weights takes instead."""
+
+    beside: Callable[[Bilevel, MixingWeights, SupernetOutput, TaskBatch], Tensor] | None = None
+    """What is added to every loss of the supernet, from the mixing weights that it had and what it
+    gave; such a strategy has a companion, the derived network with weights of its own."""
 
     penalties: tuple[Callable[[Alphas, Levels], Tensor], ...] = ()
     """Terms that alpha descends beside the search loss."""

@@ -12,6 +12,7 @@ from sdedge.config import SearchConfig
 from sdedge.errors import ConfigError
 from sdedge.search.alphas import initial_alphas, mixing_entropy
 from sdedge.search.bilevel import Bilevel
+from sdedge.search.companion import Companion
 from sdedge.search.spaces import SPACES
 from sdedge.search.strategies import STRATEGIES, darts, get_strategy
 from sdedge.search.tasks import TASKS, build_task
@@ -55,7 +56,13 @@ def build(
         name: torch.randn_like(alpha, dtype=dtype).requires_grad_()
         for name, alpha in method.initial_alphas(space, torch.device("cpu")).items()
     }
-    return Bilevel(supernet.to(dtype), heads.to(dtype), alphas, method, config)
+    companion = None
+    if method.beside:
+        other = space.supernet(
+            config, CLASSES, method.extra_operations, method.partial, method.split
+        )
+        companion = Companion(other, space).to(dtype)
+    return Bilevel(supernet.to(dtype), heads.to(dtype), alphas, method, config, companion=companion)
 
 
 def batches(bilevel: Bilevel) -> tuple[TaskBatch, TaskBatch]:

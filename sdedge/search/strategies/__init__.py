@@ -8,6 +8,7 @@ from sdedge.config import SearchConfig
 from sdedge.errors import ConfigError
 from sdedge.search.strategies.adarts import ADARTS
 from sdedge.search.strategies.beta_darts import BETA_DARTS
+from sdedge.search.strategies.cdarts import CDARTS
 from sdedge.search.strategies.darts import DARTS, DARTS_SECOND_ORDER
 from sdedge.search.strategies.darts_minus import DARTS_MINUS
 from sdedge.search.strategies.darts_plus import DARTS_PLUS
@@ -47,6 +48,7 @@ STRATEGIES: dict[str, Strategy] = {
         ROBUST_ADAPTIVE,
         GDAS,
         SNAS,
+        CDARTS,
         DOTS,
         DARTS_PT,
     )
@@ -59,6 +61,7 @@ _DECISIONS = {
     "relax": "how alpha becomes mixing weights",
     "sample": "what is drawn for a pass",
     "perturb": "what the weight step mixes with",
+    "beside": "what is added to every loss",
     "alpha_gradient": "alpha's gradient",
     "derive": "how the genotype is derived",
     "decide": "what is decided after an epoch",

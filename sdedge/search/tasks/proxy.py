@@ -25,6 +25,7 @@ class ProxyTask(Task):
         super().__init__()
         self.views = views
         self.classify = self.harmonised = classify
+        self.reads_classes = classify and views == 1
         self.classifier = (
             nn.Linear(views * setting.feature_channels, setting.classes)
             if classify and views > 1

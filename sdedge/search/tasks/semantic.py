@@ -44,7 +44,7 @@ class SemanticTask(Task):
         self.fill = config.mask_fill
         self.impl: Impl = config.impl
         self.hide = hide
-        self.classify = classify
+        self.classify = self.reads_classes = classify
         self.harmonised = classify and reconstruct
         self.decoder = (
             Decoder(setting.feature_channels, setting.value_range) if reconstruct else None

@@ -44,6 +44,7 @@ class Task(nn.Module, ABC):
     """Input transform, heads and loss; its parameters train together with the supernet's."""
 
     augmentation: Augmentation
+    reads_classes: bool  # whether its loss is, or holds, that of the supernet's class scores
     harmonised: bool  # whether a factor of the loss is held constant when it is differentiated
 
     @abstractmethod
