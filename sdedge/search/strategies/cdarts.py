@@ -52,9 +52,7 @@ CDARTS = replace(
     paper="https://arxiv.org/abs/2006.10724",
     settings={"batch_size": 128, "weight_lr": 0.05, "alpha_lr": 6e-4},
     excludes={
-        **dict.fromkeys(
-            ("gdas", "snas"), "its network would be that of a draw"
-        ),
+        **dict.fromkeys(("gdas", "snas"), "its network would be that of a draw"),
         **dict.fromkeys(("pc-darts", "adarts"), "its derived network has no partial channels"),
         **dict.fromkeys(("sdarts-rs", "sdarts-adv"), "its network would be of perturbed weights"),
         "darts-minus": "its derived network has no auxiliary skip",
