@@ -12,7 +12,6 @@ from sdedge.cli.output import console, guarded, print_json, table
 from sdedge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sdedge.config import SearchConfig
     from sdedge.nasbench201 import Nb201Cell
     from sdedge.run import RunDir
     from sdedge.search.benchmark_table import BenchmarkTable
@@ -66,17 +65,20 @@ def _summary(cell: "Nb201Cell", entries: "BenchmarkTable") -> dict[str, Any]:
     return {**look_up(cell, entries), **asdict(count_cell(cell))}
 
 
-def known_cells(config: "SearchConfig") -> "BenchmarkTable | None":
-    """The table that a search's settings name; DataError when it cannot be read."""
+def known_cells(path: str | None) -> "BenchmarkTable | None":
+    """The table that settings name, if any; DataError when it cannot be read."""
     from sdedge.search.benchmark_table import read_benchmark_table
 
-    return read_benchmark_table(config.benchmark_table) if config.benchmark_table else None
+    return read_benchmark_table(path) if path else None
 
 
 def report_epochs(
     out: Console, run: "RunDir", result: "SearchResult", entries: "BenchmarkTable"
 ) -> dict[str, Any]:
-    """Look the cells of a search up, tell about the one found, and write and draw all epochs'."""
+    """Look the cells of a search up, tell about the one found, and write and draw all epochs'.
+
+    Cells that the table does not hold are left out, the one found with a word.
+    """
     from sdedge.analysis.standings import draw_standings
     from sdedge.nasbench201 import Nb201Cell
     from sdedge.run import write_json
@@ -85,12 +87,17 @@ def report_epochs(
 
     epochs = look_up_epochs(result.records, entries)
     cell = Nb201Cell.from_dict(result.genotype.to_dict())
-    found = _summary(cell, entries)
+    found = {"arch": cell.to_arch()}
+    if cell in entries:
+        found = _summary(cell, entries)
+        _report(out, [found], len(entries))
+    else:
+        out.print(f"[yellow]{escape(str(entries.source))} does not hold this cell[/yellow]")
     best = {name: entries.highest(name) for name in DATASETS}
     write_json(run.path / "benchmark.json", {**found, "best": best, "epochs": epochs})
-    for suffix in ("svg", "png"):
-        draw_standings(epochs, best, run.path / f"benchmark.{suffix}")
-    _report(out, [found], len(entries))
+    if epochs:
+        for suffix in ("svg", "png"):
+            draw_standings(epochs, best, run.path / f"benchmark.{suffix}", found=result.epoch + 1)
     out.print(f"  {escape(str(run.path))}/benchmark.json, benchmark.svg, benchmark.png")
     return found
 

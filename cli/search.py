@@ -128,6 +128,7 @@ def start_search(
         config = SearchConfig.from_dict(run.settings("search"), source=str(run.config))
         started = "resumed"
         data = open_dataset(config, out)
+        known = known_cells(config.benchmark_table)
         phase = build_search(config, data, planned_costs(run) if config.budgeted else None)
     else:
         chosen = resolve_preset(preset, overrides)
@@ -135,6 +136,7 @@ def start_search(
         config = SearchConfig.from_preset(chosen, with_absolute_paths(overrides), strategy.settings)
         check_search(config)
         refuse_taken(path, "search")
+        known = known_cells(config.benchmark_table)
         started = preset_text(preset, chosen)
         problem = known_problem(config)
         plan = plan_budget(out, config, *problem) if problem else None
@@ -145,7 +147,6 @@ def start_search(
         run = RunDir.create(data.name, path)
         if plan:
             write_json(budget_file(run), plan.to_dict())
-    known = known_cells(config)
     _announce(out, config, data.name, started, run.path)
     with (BudgetReporter if config.budgeted else ConsoleReporter)(out) as reporter:
         result = run_search(phase, run, reporter, resume=resume)
@@ -156,7 +157,7 @@ def start_search(
             title=f"{config.task} search on {data.name}",
         )
     _report(out, result, run.path)
-    found = result.genotype
+    found, found_at = result.genotype, result.records[result.epoch]
     size = choose_size(out, run, found) if config.budgeted and isinstance(found, Genotype) else None
     benchmark = report_epochs(out, run, result, known) if known else None
     return {
@@ -168,7 +169,7 @@ def start_search(
         "search_seconds": result.seconds,
         **({"size": size} if config.budgeted else {}),
         **({"benchmark": benchmark} if benchmark else {}),
-        **{k: v for k, v in result.records[-1].items() if k.startswith(("train_", "valid_"))},
+        **{k: v for k, v in found_at.items() if k.startswith(("train_", "valid_"))},
     }
 
 
@@ -189,7 +190,7 @@ def _announce(out: Console, config: SearchConfig, name: str, started: str, path:
 
 
 def _report(out: Console, result: "SearchResult", path: Path) -> None:
-    genotype, last = result.genotype, result.records[-1]
+    genotype, last = result.genotype, result.records[result.epoch]
     out.print(f"[bold]Found[/bold] in {duration(result.seconds)}")
     for line in architecture_lines(genotype.to_dict()):
         out.print(f"  {escape(line)}")

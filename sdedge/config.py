@@ -162,6 +162,9 @@ class PhaseConfig:
         raise NotImplementedError
 
 
+_LENGTHS_AND_RATES = frozenset({"epochs", "batch_size", "weight_lr", "weight_lr_min", "alpha_lr"})
+
+
 def _check_network(channels: int, cells: int) -> None:
     _require(2 <= channels <= 1024, "channels", channels, "between 2 and 1024")
     _require(channels % 2 == 0, "channels", channels, "even (a reduction halves them)")
@@ -255,7 +258,13 @@ class SearchConfig(PhaseConfig):
         overrides: Mapping[str, Any],
         defaults: Mapping[str, Any] = MappingProxyType({}),
     ) -> Self:
-        """The preset as it is in the space that `overrides` name."""
+        """The preset as it is in the space that `overrides` name.
+
+        `defaults` are a paper's: of their lengths and rates, which belong together, a shorter
+        preset takes none.
+        """
+        if preset != "paper":
+            defaults = {k: v for k, v in defaults.items() if k not in _LENGTHS_AND_RATES}
         if overrides.get("space") != "nas-bench-201":
             return super().from_preset(preset, overrides, defaults)
         # The authors' 100 epochs, and the depth of the benchmark; else one cell a stage.

@@ -1,6 +1,7 @@
 """Settings: what is refused and how, the JSON form, and the presets."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -243,3 +244,22 @@ def test_defaults_of_a_strategy_give_way_to_the_preset_and_to_options() -> None:
     config = SearchConfig.from_preset("quick", {"weight_lr": 0.2}, defaults)
     assert (config.epochs, config.weight_lr, config.alpha_lr) == (10, 0.2, 6e-3)
     assert SearchConfig.from_preset("paper", {}, defaults).epochs == 250
+
+
+def test_a_shorter_preset_keeps_its_lengths_and_rates_for_every_strategy() -> None:
+    paper = {"epochs": 250, "batch_size": 256, "weight_lr": 0.1, "weight_decay": 27e-4}
+    full = SearchConfig.from_preset("paper", {}, paper)
+    assert (full.epochs, full.batch_size, full.weight_lr) == (250, 256, 0.1)
+    quick = SearchConfig.from_preset("quick", {}, paper)
+    assert quick == replace(SearchConfig.from_preset("quick", {}), weight_decay=27e-4)
+
+
+def test_nas_bench_201_has_its_own_depth_and_length() -> None:
+    space = {"space": "nas-bench-201"}
+    assert SearchConfig.from_preset("paper", space).cells == 5
+    assert SearchConfig.from_preset("paper", space).epochs == 100
+    assert SearchConfig.from_preset("paper", space, {"epochs": 250}).epochs == 250
+    assert SearchConfig.from_preset("quick", space).cells == 1
+    assert SearchConfig.from_preset("quick", {**space, "cells": 2}).cells == 2
+    with pytest.raises(ConfigError, match="only cells of the DARTS space are priced"):
+        SearchConfig.from_preset("paper", {**space, "max_params": 10**6})

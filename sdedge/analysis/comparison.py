@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from sdedge.analysis.figure import INK, LINE, save_figure
+from sdedge.analysis.standings import BEST, FOUND
 from sdedge.compare.summary import ACCURACIES, SUPERNET, Column, Row
 
-SEED, MEAN, BEST = "#2563eb", "#111827", "#0b8457"
 WIDTH, LANE, FRAME = 1200 / 72, 34 / 72, 110 / 72  # inches
 
 
@@ -54,10 +54,10 @@ def _draw_panel(axes: Axes, column: Column, methods: Sequence[str], rows: Sequen
             if row["method"] == method and (value := column.read(row)) is not None
         ]
         axes.axhline(lane, color=LINE, linewidth=0.6, zorder=1)
-        axes.plot(values, [lane] * len(values), "o", color=SEED, alpha=0.6, markersize=8, zorder=2)
+        axes.plot(values, [lane] * len(values), "o", color=FOUND, alpha=0.6, markersize=8, zorder=2)
         if values:
             mean = fmean(values)
-            axes.plot([mean, mean], [lane - 0.3, lane + 0.3], color=MEAN, linewidth=2.5, zorder=3)
+            axes.plot([mean, mean], [lane - 0.3, lane + 0.3], color=INK, linewidth=2.5, zorder=3)
     axes.tick_params(labelsize=12, color=LINE, labelcolor=INK)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(LINE)

@@ -16,17 +16,25 @@ SIZE = (1200 / 72, 340 / 72)  # inches
 
 
 def draw_standings(
-    epochs: Sequence[Mapping[str, Any]], best: Mapping[str, float], path: Path
+    epochs: Sequence[Mapping[str, Any]],
+    best: Mapping[str, float],
+    path: Path,
+    *,
+    found: int | None = None,
 ) -> None:
     """Draw the accuracy of each epoch's cell to `path`, a panel for each data set.
+
+    The value of epoch `found`, else of the last, is told: it is the one that the search ended with.
 
     `epochs` is what `sdedge.search.lookup.look_up_epochs` gives, one epoch at least; `best` has
     the highest accuracy in the space by data set, per cent. Writes and raises as `save_figure`.
     """
-    save_figure(lambda: standings_figure(epochs, best), path)
+    save_figure(lambda: standings_figure(epochs, best, found=found), path)
 
 
-def standings_figure(epochs: Sequence[Mapping[str, Any]], best: Mapping[str, float]) -> Figure:
+def standings_figure(
+    epochs: Sequence[Mapping[str, Any]], best: Mapping[str, float], *, found: int | None = None
+) -> Figure:
     """The panels as a figure, side by side."""
     layout = ConstrainedLayoutEngine(w_pad=0.2, h_pad=0.15)  # inches
     figure = Figure(figsize=SIZE, dpi=72, facecolor="white", layout=layout)
@@ -35,13 +43,14 @@ def standings_figure(epochs: Sequence[Mapping[str, Any]], best: Mapping[str, flo
     for (dataset, title), axes in zip(TITLES.items(), panels, strict=True):
         accuracies = [epoch["standings"][dataset]["accuracy"] for epoch in epochs]
         axes.set_title(title, size=15, weight="bold", color=INK, loc="left")
-        _draw_panel(axes, numbers, accuracies, best[dataset])
+        told = numbers.index(found) if found in numbers else len(numbers) - 1
+        _draw_panel(axes, numbers, accuracies, best[dataset], told)
     panels[0].set_ylabel("test accuracy, %", size=13, color=INK)
     return figure
 
 
 def _draw_panel(
-    axes: Axes, epochs: Sequence[int], accuracies: Sequence[float], best: float
+    axes: Axes, epochs: Sequence[int], accuracies: Sequence[float], best: float, told: int
 ) -> None:
     room = max(best - min(accuracies), 2)  # points; two where every cell is as good as the best
     axes.set(xlim=(epochs[0] - 0.5, epochs[-1] + 0.5), ylim=(best - room * 1.07, best + room / 7))
@@ -59,8 +68,8 @@ def _draw_panel(
     size = 6 if len(epochs) <= 50 else 3.5
     axes.plot(epochs, accuracies, "o-", color=FOUND, markersize=size, clip_on=False, zorder=3)
     axes.annotate(
-        f"{accuracies[-1]:.2f}",
-        (epochs[-1], accuracies[-1]),
+        f"{accuracies[told]:.2f}",
+        (epochs[told], accuracies[told]),
         (9, 0),
         textcoords="offset points",
         size=13,

@@ -27,8 +27,8 @@ Trajectories = Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
 def draw_trajectories(found: Trajectories, best: Mapping[str, float], path: Path) -> None:
     """Draw mean (line) and range (band) of what each epoch's cell reaches, a panel a data set.
 
-    `best` has the highest accuracy in the space by data set, per cent. Seeds that stopped early
-    stay at their last cell. Writes and raises as `save_figure`.
+    `best` has the highest accuracy in the space by data set, per cent. Seeds that ended early stay
+    at their last entry. Writes and raises as `save_figure`.
     """
     save_figure(lambda: trajectories_figure(found, best), path)
 
@@ -41,20 +41,21 @@ def trajectories_figure(found: Trajectories, best: Mapping[str, float]) -> Figur
     for (dataset, title), axes in zip(TITLES.items(), panels, strict=True):
         axes.set_title(title, size=15, weight="bold", color=INK, loc="left")
         axes.axhline(best[dataset], color=BEST, linestyle="dashed", linewidth=1.2)
+        lowest = best[dataset]
         for number, (method, seeds) in enumerate(found.items()):
             accuracies = [[e["standings"][dataset]["accuracy"] for e in epochs] for epochs in seeds]
             _draw_method(axes, number, method, accuracies)
+            lowest = min(lowest, *map(min, accuracies))
         dress_epochs(axes)
-        _spread_the_top(axes, best[dataset])
+        _spread_the_top(axes, best[dataset], lowest)
     panels[0].set_ylabel("test accuracy, %", size=13, color=INK)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=13)
     return figure
 
 
-def _spread_the_top(axes: Axes, best: float) -> None:
+def _spread_the_top(axes: Axes, best: float, lowest: float) -> None:
     """By the square root of the distance from the best: good cells differ little, bad ones much."""
-    lowest = min(float(value) for line in axes.lines for value in np.asarray(line.get_ydata()))
     axes.set_yscale(
         "function",
         functions=(

@@ -8,6 +8,7 @@ guides plain DARTS, so that `semantic` is Semantic-DARTS.
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from sdedge.config import parse_settings
 from sdedge.errors import ConfigError
@@ -31,7 +32,7 @@ class Method:
     @property
     def folder(self) -> str:
         """What its run directories are called."""
-        return self.label.replace(":", ",")
+        return quote(self.label.replace(":", ","), safe=",=@+")
 
     @classmethod
     def parse(cls, label: str, strategies: Names, tasks: Names) -> "Method":
@@ -52,4 +53,7 @@ class Method:
         if task not in tasks:
             raise ConfigError(f"unknown task {task!r}; there is: {', '.join(tasks)}")
         own = {"strategy": strategy, "task": task}
+        for pair in pairs:
+            if pair.partition("=")[0] in ("seed", "space"):
+                raise ConfigError(f"method {label}: {pair!r} is for the whole comparison to say")
         return cls(label.strip(), parse_settings(pairs, own, how=f"method {label}:"))

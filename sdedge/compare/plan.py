@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ from sdedge.config import PhaseConfig, SearchConfig, TrainConfig
 from sdedge.errors import ConfigError, RunError
 from sdedge.run import read_json
 
+FILE = "comparison.json"  # in the folder of a comparison: its plan, and then what came out
 _PLACE = frozenset(
     ("data_root", "device", "impl", "cuda_graphs", "checkpoint_seconds", "seed", "benchmark_table")
 )
@@ -36,6 +38,11 @@ class Plan:
                 raise ConfigError(f"no {what} to compare")
             if len(set(given)) < len(given):
                 raise ConfigError(f"{what} are {given}; each may be there once")
+        for method, other in combinations(self.methods, 2):
+            if method.settings == other.settings:
+                raise ConfigError(f"{method.label} and {other.label} are the same method")
+        if self.train_settings and self.train is None:
+            raise ConfigError(f"settings of a training, {self.train_settings}, and no --train")
 
     @property
     def trials(self) -> Iterator[tuple[Method, int]]:
@@ -68,11 +75,14 @@ class Plan:
         try:
             fields = {
                 **data["plan"],
-                "methods": tuple(Method(**method) for method in data["plan"]["methods"]),
-                "seeds": tuple(data["plan"]["seeds"]),
+                "methods": tuple(
+                    Method(str(method["label"]), dict(method["settings"]))
+                    for method in data["plan"]["methods"]
+                ),
+                "seeds": tuple(map(int, data["plan"]["seeds"])),
             }
             return cls(**fields)
-        except (KeyError, TypeError) as error:
+        except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path} is damaged: {error!r}") from error
 
 

@@ -55,9 +55,15 @@ ACCURACIES: tuple[Column, ...] = (
     *(Column(title, _standing(dataset), 2) for dataset, title in TITLES.items()),
     Column("test %", _scaled("test_accuracy", 100), 2),
 )
+RANK = Column(
+    "C10 rank", lambda row: row["standings"]["cifar10"]["rank"] if "standings" in row else None, 0
+)
+# Of the epoch whose supernet had the best validation accuracy.
+AT_BEST = Column("C10 % at best valid.", _scaled("cifar10_at_best_epoch", 1), 2)
 SUPERNET = Column("supernet %", _scaled("valid_accuracy", 100), 2)
-REACHED = (*ACCURACIES, SUPERNET)
+REACHED = (*ACCURACIES, RANK, AT_BEST, SUPERNET)
 COST = (
+    Column("epochs", _scaled("epochs", 1), 0),
     Column("search s", _scaled("search_seconds", 1), 0),
     Column("peak MiB", _scaled("peak_memory_bytes", 2**-20), 0),
     Column("params k", _scaled("params", 1e-3), 0),

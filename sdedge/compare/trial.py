@@ -1,7 +1,8 @@
 """One trial of a comparison: a search with one seed, and the training of what it found."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -42,25 +43,45 @@ def trial_config(plan: Plan, method: Method, seed: int) -> SearchConfig:
 def check_trials(plan: Plan) -> None:
     """Raise ConfigError, naming the method, for what cannot run, before any data are opened."""
     for method in plan.methods:
-        try:
+        with _named(method):
             config = trial_config(plan, method, plan.seeds[0])
             check_search(config)
+            if config.budgeted:
+                raise ConfigError("a comparison has no budget; leave out targets and limits")
             trained = plan.train_config(config)
             if trained is None:
                 continue
             check_training(trained)
-        except ConfigError as error:
-            raise ConfigError(f"method {method.label}: {error}") from error
         if config.space != "darts":
             raise ConfigError(f"cells of {config.space} are looked up, not trained: --train none")
+
+
+def check_on_data(plan: Plan, method: Method, opened: OpenDataset) -> None:
+    """Raise ConfigError, naming the method, for settings that do not fit the data, or DataError."""
+    with _named(method):
+        config = trial_config(plan, method, plan.seeds[0])
+        if not method.random:
+            build_search(config, opened(config))
+        if trained := plan.train_config(config):
+            opened(trained)
+
+
+@contextmanager
+def _named(method: Method) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"method {method.label}: {error}") from error
 
 
 def cuts(plan: Plan, recipe: Recipe) -> list[str]:
     """In what this comparison is not the published one, a line a departure."""
     lines = []
-    missing = sorted(set(recipe.methods) - {method.label for method in plan.methods})
-    if missing:
+    given = {method.label for method in plan.methods if not method.random}
+    if missing := sorted(set(recipe.methods) - given):
         lines.append(f"methods left out: {', '.join(missing)}")
+    if added := sorted(given - set(recipe.methods)):
+        lines.append(f"methods that it has not: {', '.join(added)}")
     if set(plan.seeds) != set(SEEDS):
         lines.append(f"seeds: {', '.join(map(str, plan.seeds))} (published: four)")
     found: dict[str, list[str]] = {}  # departure -> methods
@@ -108,15 +129,16 @@ def run_trial(
 
     Raises InterruptedRunError, after a checkpoint, when asked to stop.
     """
+    config = trial_config(plan, method, seed)
     record = folder / "trial.json"
     if record.exists():
-        return read_json(record)
-    config = trial_config(plan, method, seed)
+        return _finished(record, method, config)
     run = RunDir.create(method.folder, folder)
     found, row = (_draw if method.random else _search)(config, run, opened, reporter)
     row = {
         "method": method.label,
         "seed": seed,
+        "search": config.to_dict(),
         "genotype": found.to_dict(),
         **asdict(get_space(config.space).count(found)),
         "skip_count": found.skip_count,
@@ -125,6 +147,20 @@ def run_trial(
         **_train(plan, config, found, run, opened, reporter),
     }
     write_json(record, row)
+    return read_json(record)
+
+
+def _finished(record: Path, method: Method, config: SearchConfig) -> dict[str, Any]:
+    row = read_json(record)
+    try:
+        same = (row["method"], row["seed"]) == (method.label, config.seed) and not differences(
+            SearchConfig.from_dict(row["search"], source=str(record)), config
+        )
+        {**row["genotype"]}, row["params"], row["skip_count"], row["collapsed"]
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{record} is damaged: {error!r}; remove it to do it again") from error
+    if not same:
+        raise RunError(f"{record} is of another trial; compare in another folder (--run)")
     return row
 
 
@@ -140,18 +176,22 @@ def _draw(config: SearchConfig, run: RunDir, opened: OpenDataset, reporter: Repo
 
 def _search(config: SearchConfig, run: RunDir, opened: OpenDataset, reporter: Reporter) -> _Found:
     resume = "search" in run.phases()
-    if resume and SearchConfig.from_dict(run.settings("search"), source=str(run.config)) != config:
+    if resume and differences(
+        SearchConfig.from_dict(run.settings("search"), source=str(run.config)), config
+    ):
         raise RunError(
             f"{run.path} holds a search with other settings; compare in another folder (--run)"
         )
     phase = build_search(config, opened(config))
     result = run_search(phase, run, reporter, resume=resume)
-    last = result.records[-1]
+    chosen = result.records[result.epoch]
     return result.genotype, {
+        "epochs": len(result.records),
         "epoch": result.epoch + 1,
+        "best_epoch": result.best_epoch,
         "search_seconds": result.seconds,
         "peak_memory_bytes": max(record["peak_memory_bytes"] for record in result.records),
-        **({"valid_accuracy": last["valid_accuracy"]} if "valid_accuracy" in last else {}),
+        **({"valid_accuracy": chosen["valid_accuracy"]} if "valid_accuracy" in chosen else {}),
     }
 
 

@@ -59,6 +59,9 @@ class BenchmarkTable:
     def __len__(self) -> int:
         return len(self._accuracies)
 
+    def __contains__(self, cell: Nb201Cell) -> bool:
+        return cell in self._accuracies
+
     def query(self, cell: Nb201Cell) -> dict[str, Standing]:
         """Data set -> where the cell stands; DataError when the table does not hold it."""
         if cell not in self._accuracies:

@@ -13,18 +13,16 @@ def look_up_epochs(
 ) -> list[dict[str, Any]]:
     """For the record of each epoch: its number, the arch string, and where that stands by data set.
 
-    Raises DataError for a cell that the table does not hold.
+    Epochs whose cell the table does not hold are left out.
     """
-    return [
-        {
-            "epoch": record["epoch"],
-            **look_up(Nb201Cell.from_dict(record["genotype"], source="metrics.jsonl"), table),
-        }
+    cells = [
+        (record["epoch"], Nb201Cell.from_dict(record["genotype"], source="metrics.jsonl"))
         for record in records
     ]
+    return [{"epoch": epoch, **look_up(cell, table)} for epoch, cell in cells if cell in table]
 
 
 def look_up(cell: Nb201Cell, table: BenchmarkTable) -> dict[str, Any]:
-    """The arch string of a cell, and where it stands by data set."""
+    """The arch string of a cell, and where it stands by data set; raises as `query` does."""
     standings = {name: asdict(standing) for name, standing in table.query(cell).items()}
     return {"arch": cell.to_arch(), "standings": standings}

@@ -43,7 +43,10 @@ def test_without_other_accuracies_the_supernets_are_drawn() -> None:
 
 
 def test_a_line_is_the_mean_and_a_stopped_seed_stays_where_it_was() -> None:
-    found = {"darts": [epochs(80, 90, 94), epochs(70, 80)], "beta": [epochs(60, 61, 62)]}
+    found = {
+        "darts": [epochs(80, 90, 94), epochs(70, 80)],
+        "beta": [epochs(60, 61, 62), epochs(80, 81, 82)],
+    }
     figure = trajectories_figure(found, BEST)
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         "CIFAR-10",
@@ -52,8 +55,9 @@ def test_a_line_is_the_mean_and_a_stopped_seed_stays_where_it_was() -> None:
     ]
     lines = {line.get_label(): line for line in figure.axes[0].lines}
     assert list(lines["darts"].get_ydata()) == [75, 85, 87]
-    assert list(lines["beta"].get_ydata()) == [60, 61, 62]
+    assert list(lines["beta"].get_ydata()) == [70, 71, 72]
     assert list(lines["darts"].get_xdata()) == [1, 2, 3]
+    assert figure.axes[0].get_ylim()[0] == 60, "the lowest seed is in the picture"
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["darts", "beta"]
 

@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -78,7 +79,7 @@ def test_methods_are_compared_and_a_second_time_read(
     assert [(row["method"], row["seed"]) for row in value["rows"]] == [
         (method, seed) for seed in (1, 2) for method in ("darts", "beta@semantic", "random")
     ]
-    assert "4 of 4: beta@semantic, seed 2; about " in result.stderr
+    assert "5 of 6: beta@semantic, seed 2; about " in result.stderr
     for text in ("table-3", "channels 2 (published: 16)", "seeds: 1, 2 (published: four)", "paper"):
         assert text in result.stderr
     for name in ("comparison.svg", "comparison.png", "epochs.svg", "epochs.png"):
@@ -98,18 +99,78 @@ def test_methods_are_compared_and_a_second_time_read(
         (("--strategies", "darts", "--markdown", "--latex"), "exclude each other"),
         (("--strategies", "nothing"), "'nothing' is neither a strategy"),
         (("--strategies", "darts", "--seeds", "one"), "seeds are 'one'; they must be integers"),
-        (("--no-random",), "no methods to compare"),
+        ((), "no methods to compare: --strategies darts,semantic, or --recipe table-3"),
+        (("--strategies", "darts", "--set", "seed=3"), "a comparison has several: --seeds"),
+        (("--strategies", "darts", "--train-set", "epochs=3"), "and no --train"),
         (("--recipe", "table-1"), "unknown recipe 'table-1'"),
         (("--resume",), "name it, --run FOLDER"),
         (("--strategies", "darts", "--set", "chanels=3"), "unknown settings chanels"),
         (("--strategies", "darts", "--train", "paper", "--space", "nas-bench-201"), "not trained"),
         (("--strategies", "darts", "--benchmark-table", "t.csv"), "benchmark_table is"),
+        (
+            ("--strategies", "darts", *SMALL, "--benchmark-table", "t.csv"),
+            "no benchmark table",
+        ),
+        (("--resume", "--run", "x", "--seeds", "7", "--no-random"), "--random, --seeds"),
+        (("--strategies", "darts,semantic:patch_size=5", *SMALL), "method semantic:patch_size=5"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(arguments: tuple[str, ...], message: str) -> None:
     result = sdedge("compare", *arguments)
     assert result.exit_code == 1
     assert message in result.stderr
+
+
+def test_a_failed_trial_is_told_and_the_others_go_on(tmp_path: Path, data_root: Path) -> None:
+    run = tmp_path / "comparison"
+    result = sdedge(
+        "compare", *SMALL, "--data-root", data_root, "--run", run, "--seeds", "1", "--no-random",
+        "--strategies", "darts:weight_lr=1e30,beta",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "1 of 2 trials failed: darts:weight_lr=1e30, seed 1" in result.stderr
+    assert "failed: the search diverged" in result.stdout
+    table = result.stdout[result.stdout.index("What the cells found reach") :]
+    assert "beta" in table
+    assert "weight_lr" not in table
+
+
+def test_a_table_may_lack_cells_and_come_later(tmp_path: Path, data_root: Path) -> None:
+    run, table = tmp_path / "comparison", tmp_path / "few.csv"
+    result = sdedge(
+        "compare", *SMALL, "--data-root", data_root, "--run", run, "--seeds", "1", "--no-random",
+        "--strategies", "darts",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    genotype = json.loads((run / "comparison.json").read_text())["rows"][0]["genotype"]
+    other = next(cell for cell in all_cells() if cell.to_arch() != genotype["arch"])
+    table.write_text(f"{','.join(CSV_COLUMNS)}\n{other.to_arch()},90,80,70\n")
+    again = sdedge("compare", "--resume", "--run", run, "--benchmark-table", table)
+    assert again.exit_code == 0, again.output
+    assert "the table does not hold the cells of 1 trials" in again.stdout
+
+
+def test_a_stop_at_the_end_of_a_trial_is_one_of_the_comparison(
+    tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def last_moment(*arguments: Any) -> dict[str, Any]:
+        place, reporter = arguments[3], arguments[5]
+        place.mkdir(parents=True)
+        (place / "trial.json").write_text("{}")
+        reporter.stopping()
+        return {"method": "darts", "seed": 1, "collapsed": False}
+
+    monkeypatch.setattr("sdedge.cli.comparing.run_trial", last_moment)
+    run = tmp_path / "comparison"
+    result = sdedge(
+        "compare", *SMALL, "--data-root", data_root, "--run", run, "--seeds", "1,2",
+        "--strategies", "darts", "--no-random",
+    )  # fmt: skip
+    assert result.exit_code == 130
+    assert f"sdedge compare --resume --run {run}" in result.stderr.replace("\n", "")
+    assert "1 of 2: darts, seed 1" in result.stdout
+    assert "2 of 2" not in result.stdout
+    assert "comparison.json" in result.stdout, "what is done is shown"
 
 
 def test_a_comparison_is_not_overwritten(tmp_path: Path) -> None:

@@ -38,9 +38,15 @@ def test_a_method_is_a_strategy_a_task_or_both(label: str, settings: dict[str, A
         ("darts@rotation", "unknown task 'rotation'; there is: semantic, classification"),
         ("darts:channels", "method darts:channels: 'channels' is not of the form NAME=VALUE"),
         ("darts:task=semantic", "task is given twice"),
+        ("darts:seed=3", "is for the whole comparison to say"),
         ("random:channels=4", "'random' is neither a strategy"),
     ],
 )
 def test_what_is_no_method_is_refused(label: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Method.parse(label, STRATEGIES, TASKS)
+
+
+def test_a_method_stays_in_its_folder() -> None:
+    method = Method.parse("darts:data_root=../../x", STRATEGIES, TASKS)
+    assert method.folder == "darts,data_root=..%2F..%2Fx"

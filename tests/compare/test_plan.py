@@ -50,6 +50,8 @@ def test_a_strategy_brings_its_settings_and_the_comparison_overrides_them() -> N
         ({"seeds": ()}, "no seeds to compare"),
         ({"seeds": (1, 1)}, "each may be there once"),
         ({"methods": methods("darts", "darts")}, "each may be there once"),
+        ({"methods": methods("darts", "classification")}, "are the same method"),
+        ({"train_settings": {"epochs": 3}}, "and no --train"),
     ],
 )
 def test_nothing_and_twice_the_same_are_refused(change: dict[str, object], message: str) -> None:
@@ -64,6 +66,7 @@ def test_nothing_and_twice_the_same_are_refused(change: dict[str, object], messa
         ({"methods": methods("darts:chanels=4")}, "method darts:chanels=4: unknown settings chan"),
         ({"train": "paper", "settings": {"space": "nas-bench-201"}}, "are looked up, not trained"),
         ({"train": "long"}, "unknown preset 'long'"),
+        ({"settings": {"max_params": 100}}, "a comparison has no budget"),
     ],
 )
 def test_what_cannot_run_is_refused_before_anything_runs(
@@ -79,6 +82,9 @@ def test_a_plan_survives_its_file(tmp_path: Path) -> None:
     write_json(tmp_path / "c.json", {"plan": plan.to_dict()})
     assert Plan.read(tmp_path / "c.json") == plan
     write_json(tmp_path / "c.json", {"plan": {"methods": []}})
+    with pytest.raises(RunError, match=r"c\.json is damaged"):
+        Plan.read(tmp_path / "c.json")
+    write_json(tmp_path / "c.json", {"plan": {**plan.to_dict(), "methods": [3]}})
     with pytest.raises(RunError, match=r"c\.json is damaged"):
         Plan.read(tmp_path / "c.json")
 
@@ -117,7 +123,7 @@ def test_what_is_cut_is_told() -> None:
         "search: channels 8 (published: 16)",
         "training: epochs 10 (published: 600)",
     ]
-    assert cuts(replace(plan, train=None), recipe)[-1] == "training: none"
+    assert cuts(replace(plan, train=None, train_settings={}), recipe)[-1] == "training: none"
 
 
 def test_an_unknown_recipe_is_refused() -> None:

@@ -8,7 +8,11 @@ from sdedge.compare.method import Method
 from sdedge.compare.plan import Plan
 from sdedge.compare.summary import COST, REACHED, summarise
 
-PLAN = Plan(methods=(Method("beta"), Method("darts"), Method("gdas")), seeds=(1, 2), preset="paper")
+PLAN = Plan(
+    methods=tuple(Method(name, {"strategy": name}) for name in ("beta", "darts", "gdas")),
+    seeds=(1, 2),
+    preset="paper",
+)
 
 
 def row(method: str, seed: int, **figures: Any) -> dict[str, Any]:
@@ -59,8 +63,8 @@ def test_standings_are_columns() -> None:
         for name, accuracy in (("cifar10", 94.37), ("cifar100", 73.5), ("imagenet16-120", 47.0))
     }
     table = summarise(PLAN, [row("gdas", 1, standings=standings)], {}, REACHED)
-    assert table.columns[2:] == ("C10 %", "C100 %", "IN16 %")
-    assert table.rows == (("gdas", "1", "94.37", "73.50", "47.00"),)
+    assert table.columns[2:] == ("C10 %", "C100 %", "IN16 %", "C10 rank")
+    assert table.rows == (("gdas", "1", "94.37", "73.50", "47.00", "1"),)
 
 
 def test_markdown_and_latex_are_whole_tables() -> None:

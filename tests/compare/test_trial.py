@@ -83,10 +83,19 @@ def test_what_was_interrupted_goes_on_and_finds_the_same(
     assert resumed["genotype"] == straight["genotype"]
     assert resumed["valid_accuracy"] == straight["valid_accuracy"]
 
-    (tmp_path / "cut" / "trial.json").unlink()
+    elsewhere = replace(PLAN, settings={**SETTINGS, "data_root": "/elsewhere"})
+    assert run_trial(elsewhere, SEMANTIC, 1, tmp_path / "cut", opened, reporter) == resumed
     other = replace(PLAN, settings={**SETTINGS, "alpha_lr": 0.1})
+    with pytest.raises(RunError, match=r"trial\.json is of another trial"):
+        run_trial(other, SEMANTIC, 1, tmp_path / "cut", opened, reporter)
+    with pytest.raises(RunError, match=r"trial\.json is of another trial"):
+        run_trial(PLAN, SEMANTIC, 2, tmp_path / "cut", opened, reporter)
+    (tmp_path / "cut" / "trial.json").unlink()
     with pytest.raises(RunError, match="holds a search with other settings"):
         run_trial(other, SEMANTIC, 1, tmp_path / "cut", opened, reporter)
+    (tmp_path / "cut" / "trial.json").write_text("{}")
+    with pytest.raises(RunError, match=r"trial\.json is damaged"):
+        run_trial(PLAN, SEMANTIC, 1, tmp_path / "cut", opened, reporter)
 
 
 def test_a_trial_in_the_darts_space_trains_what_it_found(
