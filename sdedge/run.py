@@ -12,6 +12,9 @@
     budget.json  fit.json
     bundle.zip
 
+A comparison is a folder with comparison.json and its pictures; in it is a run directory, with
+trial.json, for each method and seed.
+
 Every write is atomic: a temporary file in the same folder, fsync, rename. No torch here.
 """
 
