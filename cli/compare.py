@@ -43,22 +43,17 @@ def compare(
     random: Annotated[
         bool, typer.Option("--random/--no-random", help="Random cells beside those searched.")
     ] = True,
-    space: Annotated[str | None, typer.Option(help="darts (default) or nas-bench-201.")] = None,
-    benchmark_table: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="In nas-bench-201: what its cells reach."),
-    ] = None,
+    space: options.Space = None,
+    benchmark_table: options.BenchmarkTable = None,
     dataset: options.Dataset = None,
     channels: options.Channels = None,
     cells: options.Cells = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     epoch_images: options.EpochImages = None,
-    valid_images: Annotated[
-        int | None, typer.Option(help="Images that score each epoch (default: the search half).")
-    ] = None,
+    valid_images: options.ValidImages = None,
     image_size: options.ImageSize = None,
-    patch_size: Annotated[int | None, typer.Option(help="Side of a masked patch, pixels.")] = None,
+    patch_size: options.PatchSize = None,
     data_root: options.DataRoot = None,
     device: options.Device = None,
     cuda_graphs: options.CudaGraphs = None,

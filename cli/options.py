@@ -31,6 +31,17 @@ Cells = Annotated[int | None, typer.Option(help="Number of cells (depth).")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the data.")]
 BatchSize = Annotated[int | None, typer.Option(help="Images a step.")]
 EpochImages = Annotated[int | None, typer.Option(help="Images an epoch (default: all).")]
+ValidImages = Annotated[
+    int | None, typer.Option(help="Images that score each epoch (default: the search half).")
+]
+PatchSize = Annotated[int | None, typer.Option(help="Side of a masked patch, pixels.")]
+Space = Annotated[
+    str | None, typer.Option(help="darts (default), or nas-bench-201, whose cells are known.")
+]
+BenchmarkTable = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="In nas-bench-201: what its cells reach; CSV or NATS-Bench."),
+]
 Seed = Annotated[int | None, typer.Option(help="Decides every random number.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 CudaGraphs = Annotated[

@@ -38,24 +38,15 @@ def search(
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     epoch_images: options.EpochImages = None,
-    valid_images: Annotated[
-        int | None, typer.Option(help="Images that score each epoch (default: the search half).")
-    ] = None,
+    valid_images: options.ValidImages = None,
     image_size: options.ImageSize = None,
-    patch_size: Annotated[int | None, typer.Option(help="Side of a masked patch, pixels.")] = None,
+    patch_size: options.PatchSize = None,
     mask_ratio: Annotated[float | None, typer.Option(help="Share of patches hidden.")] = None,
     mask_fill: Annotated[
         float | None, typer.Option(help="Value of hidden pixels: 0 (paper) or 1 (authors' code).")
     ] = None,
-    space: Annotated[
-        str | None, typer.Option(help="darts (default), or nas-bench-201, whose cells are known.")
-    ] = None,
-    benchmark_table: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE", help="In nas-bench-201: tell what the cell of each epoch reaches."
-        ),
-    ] = None,
+    space: options.Space = None,
+    benchmark_table: options.BenchmarkTable = None,
     impl: Annotated[
         str | None,
         typer.Option(
