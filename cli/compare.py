@@ -15,7 +15,7 @@ from sdedge.config import SearchConfig, parse_settings
 from sdedge.errors import ConfigError, RunError
 
 # What --resume goes with: the others are the comparison's own.
-_WITH_RESUME = {"run", "resume", "benchmark_table", "markdown", "latex", "json_output"}
+_WITH_RESUME = {"run", "resume", "seeds", "benchmark_table", "markdown", "latex", "json_output"}
 
 
 @guarded
@@ -79,7 +79,7 @@ def compare(
     overrides = options.overrides(context, SearchConfig, settings)
     if resume:
         options.refuse_with_resume(sorted(_given(context) - _WITH_RESUME))
-        plan = _resumed(run, benchmark_table)
+        plan = _resumed(run, benchmark_table, seeds if "seeds" in _given(context) else None)
         known = known_cells(plan.settings.get("benchmark_table"))
     else:
         chosen = get_recipe(recipe) if recipe else None
@@ -91,6 +91,8 @@ def compare(
         check_on_data(plan, method, opened)
     folder = run if run and resume else _new_folder(run, plan)
     rows, problem = run_trials(out, plan, folder, opened)
+    if problem and not rows:
+        raise problem
     summary, value = report(out, plan, folder, rows, known)
     if problem:
         raise problem
@@ -160,14 +162,16 @@ def _given(context: typer.Context) -> set[str]:
     }
 
 
-def _resumed(path: Path | None, benchmark_table: str | None) -> Plan:
-    """The plan in a folder, with another table if one is given."""
+def _resumed(path: Path | None, benchmark_table: str | None, seeds: str | None) -> Plan:
+    """The plan in a folder, with another table, or other seeds, if given."""
     if path is None:
         raise ConfigError("--resume goes on with a comparison: name it, --run FOLDER")
     plan = Plan.read(path / FILE)
     if benchmark_table:
         table = str(Path(benchmark_table).expanduser().absolute())
         plan = replace(plan, settings={**plan.settings, "benchmark_table": table})
+    if seeds:
+        plan = replace(plan, seeds=_integers(seeds))
     return plan
 
 

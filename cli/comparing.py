@@ -16,7 +16,7 @@ from sdedge.compare.method import Method
 from sdedge.compare.plan import FILE, Plan
 from sdedge.compare.recipes import Recipe, get_recipe
 from sdedge.compare.standings import Reference, look_up_trials
-from sdedge.compare.summary import COST, REACHED, SUPERNET, TITLES, Table, summarise
+from sdedge.compare.summary import NOTES, PARTS, TITLES, Table, summarise
 from sdedge.compare.trial import OpenDataset, cuts, place, run_trial, trial_config
 from sdedge.config import PhaseConfig
 from sdedge.errors import InterruptedRunError, RunError, SdedgeError
@@ -92,6 +92,13 @@ def _announce(out: Console, plan: Plan, folder: Path, left: int) -> None:
         f"{config.batch_size}"
     )
     out.print(f"[dim]  folder {escape(str(folder))}; {left} trials to do[/dim]")
+    if plan.recipe:
+        _tell_cuts(out, plan, get_recipe(plan.recipe))
+    if config.space == "nas-bench-201" and config.benchmark_table is None:
+        out.print(
+            "[yellow]No --benchmark-table: what the cells reach stays unknown, until it is given "
+            "with --resume.[/yellow]"
+        )
 
 
 def _announce_trial(out: Console, trial: Trial, done: int, count: int, seconds: float) -> None:
@@ -124,22 +131,23 @@ def report(
     reference = look_up_trials(folder, rows, known) if known else None
     recipe = get_recipe(plan.recipe) if plan.recipe else None
     papers = recipe.published if recipe else {}
-    value = {"plan": plan.to_dict(), "rows": rows, **(reference.to_dict() if reference else {})}
+    departures = cuts(plan, recipe) if recipe else []
+    value = {
+        "plan": plan.to_dict(),
+        "departures": departures,
+        "rows": rows,
+        **(reference.to_dict() if reference else {}),
+    }
     write_json(folder / FILE, value)
     _draw(plan, folder, rows, reference)
-    for title, columns in (("What the cells found reach", REACHED), ("What they took", COST)):
+    for title, columns in PARTS.items():
         part = summarise(plan, rows, papers, columns)
-        out.print(table(title, part.columns, part.rows), soft_wrap=False)
-    out.print("[dim]mean ± sample standard deviation over the seeds[/dim]")
-    if any(SUPERNET.read(row) is not None for row in rows):
-        out.print(
-            "[dim]supernet: its accuracy on images as its task shows them, so masked ones in "
-            "semantic; do not compare it across tasks[/dim]"
-        )
-    for line in reference.lines if reference else []:
+        if len(part.columns) > 2:
+            out.print(table(title, part.columns, part.rows), soft_wrap=False)
+    for line in (*NOTES, *(reference.lines if reference else ())):
         out.print(f"[dim]{escape(line)}[/dim]")
     if recipe:
-        _tell_cuts(out, plan, recipe)
+        out.print(f"[dim]departures from {recipe.name} of the paper: {len(departures)}[/dim]")
     out.print(
         f"  {escape(str(folder))}/{FILE}, comparison.svg, comparison.png"
         + (", epochs.svg, epochs.png" if reference and reference.epochs else "")

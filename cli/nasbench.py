@@ -30,8 +30,9 @@ def query(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="ARCH | DATASET",
-            help="A cell, '|nor_conv_3x3~0|+|...' in quotes; with --best, a data set.",
+            metavar="ARCH | RUN | DATASET",
+            help="A cell, '|nor_conv_3x3~0|+|...' in quotes, or the run directory of a search; "
+            "with --best, a data set.",
         ),
     ] = None,
     best: Annotated[
@@ -40,12 +41,11 @@ def query(
     json_output: options.Json = False,
 ) -> None:
     """Tell what a cell reaches when it is trained in full, and how far that is from the best."""
-    from sdedge.nasbench201 import Nb201Cell
     from sdedge.search.benchmark_table import DATASETS, read_benchmark_table
 
     if what is None and not best:
         raise ConfigError("nothing to look up; give an arch string, or --best")
-    cells = [] if best or what is None else [Nb201Cell.from_arch(what)]
+    cells = [] if best or what is None else [_cell(what)]
     entries = read_benchmark_table(benchmark_table)
     if best:
         tops = [entries.best(dataset) for dataset in ([what] if what else DATASETS)]
@@ -54,6 +54,18 @@ def query(
     _report(console(json_output=json_output), found, len(entries))
     if json_output:
         print_json({"cells": found, "table_cells": len(entries)})
+
+
+def _cell(text: str) -> "Nb201Cell":
+    """An arch string, or what a search in that folder found."""
+    from sdedge.nasbench201 import Nb201Cell
+    from sdedge.run import RunDir, read_json
+
+    if not Path(text).is_dir():
+        return Nb201Cell.from_arch(text)
+    run = RunDir.open(Path(text))
+    file = run.made_by(run.genotype, "search")
+    return Nb201Cell.from_dict(read_json(file), source=str(file))
 
 
 def _summary(cell: "Nb201Cell", entries: "BenchmarkTable") -> dict[str, Any]:

@@ -91,7 +91,7 @@ class ConsoleReporter:
         if "genotype" in record:
             line.append(f"skips {record['skip_count']}")
             entropies = (v for name, v in record.items() if name.startswith("alpha_entropy_"))
-            line.append(f"entropy {next(entropies):.3f}")
+            line.append(f"entropy {abs(next(entropies)):.3f}")
         line.append(duration(record["elapsed_s"]))
         self._console.print("  ".join(line))
         if "genotype" in record:

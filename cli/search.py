@@ -1,5 +1,6 @@
 """sdedge search"""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,9 +115,11 @@ def start_search(
     from sdedge.search.strategies import get_strategy
 
     if resume:
+        table = overrides.pop("benchmark_table", None)  # may come later
         options.refuse_with_resume(overrides)
         run = RunDir.open(path)
         config = SearchConfig.from_dict(run.settings("search"), source=str(run.config))
+        config = replace(config, benchmark_table=table or config.benchmark_table)
         started = "resumed"
         data = open_dataset(config, out)
         known = known_cells(config.benchmark_table)
@@ -145,7 +148,7 @@ def start_search(
         draw_architecture(
             result.genotype,
             run.path / f"cell.{suffix}",
-            title=f"{config.task} search on {data.name}",
+            title=f"{config.strategy}, {config.task} task, on {data.name}",
         )
     _report(out, result, run.path)
     found, found_at = result.genotype, result.records[result.epoch]

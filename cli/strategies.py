@@ -18,6 +18,8 @@ def strategies(json_output: options.Json = False) -> None:
                         "summary": strategy.summary,
                         "paper": strategy.paper,
                         "settings": dict(strategy.settings),
+                        "excluded_spaces": dict(strategy.excluded_spaces),
+                        "excludes": dict(strategy.excludes),
                     }
                     for strategy in STRATEGIES.values()
                 ]
@@ -29,6 +31,11 @@ def strategies(json_output: options.Json = False) -> None:
     for strategy in STRATEGIES.values():
         out.print(f"[bold]{strategy.name:{width}}[/bold]  {strategy.summary}")
         out.print(f"[dim]{'':{width}}  {strategy.paper}[/dim]")
+        if strategy.settings:
+            own = ", ".join(f"{name} {value}" for name, value in strategy.settings.items())
+            out.print(f"[dim]{'':{width}}  {own}[/dim]")
+        for space in strategy.excluded_spaces:
+            out.print(f"[dim]{'':{width}}  not in {space}[/dim]")
     out.print(
         "Several combine where each changes something else: --strategy pc-darts+beta. Settings\n"
         "that a paper changes come with it, where neither the preset nor an option says anything."

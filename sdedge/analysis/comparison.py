@@ -12,7 +12,7 @@ from sdedge.analysis.figure import INK, LINE, save_figure
 from sdedge.analysis.standings import BEST, FOUND
 from sdedge.compare.summary import ACCURACIES, SUPERNET, Column, Row
 
-WIDTH, LANE, FRAME = 1200 / 72, 34 / 72, 110 / 72  # inches
+WIDTH, LANE, FRAME = 1200 / 72, 34 / 72, 130 / 72  # inches
 
 
 def draw_comparison(
@@ -41,6 +41,7 @@ def comparison_figure(
         if column.title in best:
             axes.axvline(best[column.title], color=BEST, linestyle="dashed", linewidth=1.5)
             axes.set_xlabel(f"best {best[column.title]:.2f}", size=13, color=BEST, loc="right")
+    figure.supxlabel("a dot a seed, a bar at their mean", size=12, color=INK)
     panels[0].set_yticks(range(len(methods)), methods)
     panels[0].set_ylim(len(methods) - 0.5, -0.5)
     return figure

@@ -40,7 +40,9 @@ def trajectories_figure(found: Trajectories, best: Mapping[str, float]) -> Figur
     panels = figure.subplots(1, len(TITLES))
     for (dataset, title), axes in zip(TITLES.items(), panels, strict=True):
         axes.set_title(title, size=15, weight="bold", color=INK, loc="left")
-        axes.axhline(best[dataset], color=BEST, linestyle="dashed", linewidth=1.2)
+        axes.axhline(
+            best[dataset], color=BEST, linestyle="dashed", linewidth=1.2, label="best cell"
+        )
         lowest = best[dataset]
         for number, (method, seeds) in enumerate(found.items()):
             accuracies = [[e["standings"][dataset]["accuracy"] for e in epochs] for epochs in seeds]
@@ -48,9 +50,18 @@ def trajectories_figure(found: Trajectories, best: Mapping[str, float]) -> Figur
             lowest = min(lowest, *map(min, accuracies))
         dress_epochs(axes)
         _spread_the_top(axes, best[dataset], lowest)
-    panels[0].set_ylabel("test accuracy, %", size=13, color=INK)
+    panels[0].set_ylabel("test accuracy, %, spread near the best", size=13, color=INK)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=13)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=4,
+        frameon=False,
+        fontsize=13,
+        title="line: mean of the seeds; band: their range",
+        title_fontsize=12,
+    )
     return figure
 
 

@@ -15,6 +15,8 @@ from sdedge.errors import ConfigError
 
 RANDOM = "random"
 Names = Collection[str]
+# Settings that a comparison has one of.
+_SHARED = {"seed", "space", "dataset", "data_root", "data_seed", "device", "benchmark_table"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,6 @@ class Method:
             raise ConfigError(f"unknown task {task!r}; there is: {', '.join(tasks)}")
         own = {"strategy": strategy, "task": task}
         for pair in pairs:
-            if pair.partition("=")[0] in ("seed", "space"):
+            if pair.partition("=")[0] in _SHARED:
                 raise ConfigError(f"method {label}: {pair!r} is for the whole comparison to say")
         return cls(label.strip(), parse_settings(pairs, own, how=f"method {label}:"))

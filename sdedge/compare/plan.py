@@ -33,16 +33,18 @@ class Plan:
 
     def __post_init__(self) -> None:
         labels = [method.label for method in self.methods]
-        for what, given in (("methods", labels), ("seeds", list(self.seeds))):
+        for what, given in (("methods", labels), ("seeds", [*map(str, self.seeds)])):
             if not given:
                 raise ConfigError(f"no {what} to compare")
-            if len(set(given)) < len(given):
-                raise ConfigError(f"{what} are {given}; each may be there once")
+            if twice := sorted({item for item in given if given.count(item) > 1}):
+                raise ConfigError(f"{what} given twice: {', '.join(twice)}")
         for method, other in combinations(self.methods, 2):
             if method.settings == other.settings:
                 raise ConfigError(f"{method.label} and {other.label} are the same method")
         if self.train_settings and self.train is None:
-            raise ConfigError(f"settings of a training, {self.train_settings}, and no --train")
+            raise ConfigError(
+                f"settings of a training ({', '.join(self.train_settings)}), and no --train"
+            )
 
     @property
     def trials(self) -> Iterator[tuple[Method, int]]:

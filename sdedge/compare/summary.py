@@ -61,16 +61,31 @@ RANK = Column(
 # Of the epoch whose supernet had the best validation accuracy.
 AT_BEST = Column("C10 % at best valid.", _scaled("cifar10_at_best_epoch", 1), 2)
 SUPERNET = Column("supernet %", _scaled("valid_accuracy", 100), 2)
-REACHED = (*ACCURACIES, RANK, AT_BEST, SUPERNET)
-COST = (
+SEARCH = (
     Column("epochs", _scaled("epochs", 1), 0),
     Column("search s", _scaled("search_seconds", 1), 0),
     Column("peak MiB", _scaled("peak_memory_bytes", 2**-20), 0),
+)
+CELLS = (
     Column("params k", _scaled("params", 1e-3), 0),
     Column("skips", _scaled("skip_count", 1), 2),
     Count("collapsed", _scaled("collapsed", 1), 0),
 )
-COLUMNS = (*REACHED, *COST)
+# A table that fits a terminal each.
+PARTS: dict[str, tuple[Column, ...]] = {
+    "What the cells found reach": ACCURACIES,
+    "Where that stands": (RANK, AT_BEST, SUPERNET),
+    "What the searches took": SEARCH,
+    "What the cells are": CELLS,
+}
+COLUMNS = tuple(column for columns in PARTS.values() for column in columns)
+NOTES = (
+    "mean ± sample standard deviation over the seeds",
+    "at best valid.: the cell of the epoch whose supernet had the best validation accuracy",
+    "supernet: its accuracy on images as its task shows them (masked ones in semantic): not to be "
+    "compared across tasks",
+    "collapsed: more than half of the operations of the (normal) cell have no weights",
+)
 
 
 @dataclass(frozen=True)

@@ -113,13 +113,15 @@ def _train_cuts(plan: Plan, recipe: Recipe) -> list[str]:
 
 def _departures(phase: str, here: PhaseConfig, there: PhaseConfig) -> list[str]:
     return [
-        f"{phase}: {name} {_said(ours)} (published: {_said(published)})"
+        f"{phase}: {name} {_said(name, ours)} (published: {_said(name, published)})"
         for name, (published, ours) in differences(here, there).items()
     ]
 
 
-def _said(value: object) -> str:
-    return "not set" if value is None else str(value)
+def _said(name: str, value: object) -> str:
+    if value is None:
+        return "the data set's own" if name == "image_size" else "all"
+    return str(value)
 
 
 def run_trial(

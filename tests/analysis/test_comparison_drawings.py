@@ -59,7 +59,7 @@ def test_a_line_is_the_mean_and_a_stopped_seed_stays_where_it_was() -> None:
     assert list(lines["darts"].get_xdata()) == [1, 2, 3]
     assert figure.axes[0].get_ylim()[0] == 60, "the lowest seed is in the picture"
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["darts", "beta"]
+    assert [text.get_text() for text in legend.get_texts()] == ["best cell", "darts", "beta"]
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])

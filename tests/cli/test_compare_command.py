@@ -61,6 +61,9 @@ def test_a_search_tells_what_the_cell_of_each_epoch_reaches(
     for name in ("cell.svg", "cell.png", "benchmark.svg", "benchmark.png"):
         assert (run / name).stat().st_size > 1000
 
+    of_run = sdedge("nasbench", "query", run, "--benchmark-table", table, "--json")
+    assert json.loads(of_run.stdout)["cells"] == [value["benchmark"]]
+
     trained = sdedge("train", "--run", run)
     assert trained.exit_code == 1
     assert "a genotype of the search space 'nas-bench-201'" in trained.stderr
@@ -89,6 +92,8 @@ def test_methods_are_compared_and_a_second_time_read(
     assert again.exit_code == 0, again.output
     assert again.stdout.startswith("| method | seeds | C10 % |")
     assert "loss" not in again.stderr, "nothing was searched again"
+    fewer = sdedge("compare", "--resume", "--run", run, "--seeds", "2", "--json")
+    assert {row["seed"] for row in json.loads(fewer.stdout)["rows"]} == {2}
     latex = sdedge("compare", "--resume", "--run", run, "--latex")
     assert latex.stdout.startswith(r"\begin{tabular}")
 
@@ -111,7 +116,7 @@ def test_methods_are_compared_and_a_second_time_read(
             ("--strategies", "darts", *SMALL, "--benchmark-table", "t.csv"),
             "no benchmark table",
         ),
-        (("--resume", "--run", "x", "--seeds", "7", "--no-random"), "--random, --seeds"),
+        (("--resume", "--run", "x", "--preset", "demo", "--no-random"), "--preset, --random"),
         (("--strategies", "darts,semantic:patch_size=5", *SMALL), "method semantic:patch_size=5"),
     ],
 )
@@ -130,7 +135,7 @@ def test_a_failed_trial_is_told_and_the_others_go_on(tmp_path: Path, data_root: 
     assert result.exit_code == 1
     assert "1 of 2 trials failed: darts:weight_lr=1e30, seed 1" in result.stderr
     assert "failed: the search diverged" in result.stdout
-    table = result.stdout[result.stdout.index("What the cells found reach") :]
+    table = result.stdout[result.stdout.index("What the searches took") :]
     assert "beta" in table
     assert "weight_lr" not in table
 

@@ -39,6 +39,7 @@ def test_a_method_is_a_strategy_a_task_or_both(label: str, settings: dict[str, A
         ("darts:channels", "method darts:channels: 'channels' is not of the form NAME=VALUE"),
         ("darts:task=semantic", "task is given twice"),
         ("darts:seed=3", "is for the whole comparison to say"),
+        ("darts:dataset=cifar10", "is for the whole comparison to say"),
         ("random:channels=4", "'random' is neither a strategy"),
     ],
 )
@@ -48,5 +49,5 @@ def test_what_is_no_method_is_refused(label: str, message: str) -> None:
 
 
 def test_a_method_stays_in_its_folder() -> None:
-    method = Method.parse("darts:data_root=../../x", STRATEGIES, TASKS)
-    assert method.folder == "darts,data_root=..%2F..%2Fx"
+    method = Method.parse("darts:target=../../x", STRATEGIES, TASKS)
+    assert method.folder == "darts,target=..%2F..%2Fx"

@@ -48,8 +48,8 @@ def test_a_strategy_brings_its_settings_and_the_comparison_overrides_them() -> N
     [
         ({"methods": ()}, "no methods to compare"),
         ({"seeds": ()}, "no seeds to compare"),
-        ({"seeds": (1, 1)}, "each may be there once"),
-        ({"methods": methods("darts", "darts")}, "each may be there once"),
+        ({"seeds": (1, 1)}, "seeds given twice: 1"),
+        ({"methods": methods("darts", "darts")}, "methods given twice: darts"),
         ({"methods": methods("darts", "classification")}, "are the same method"),
         ({"train_settings": {"epochs": 3}}, "and no --train"),
     ],
