@@ -71,7 +71,8 @@ def compare(
     """Compare search methods: each with each seed, in one table with a random baseline."""
     from sdedge.cli.comparing import opener, report, run_trials
     from sdedge.cli.nasbench import known_cells
-    from sdedge.compare.trial import check_on_data
+    from sdedge.compare.trial import check_on_data, is_finished
+    from sdedge.run import RunDir, write_json
 
     if markdown + latex + json_output > 1:
         raise ConfigError("--markdown, --latex and --json exclude each other")
@@ -88,8 +89,10 @@ def compare(
         _check_folder(run)
     opened = opener(out)
     for method in plan.methods:
-        check_on_data(plan, method, opened)
-    folder = run if run and resume else _new_folder(run, plan)
+        if not (resume and run and is_finished(run, method, plan.seeds)):
+            check_on_data(plan, method, opened)
+    folder = run if run and resume else RunDir.create("comparison", run).path
+    write_json(folder / FILE, {"plan": plan.to_dict()})
     rows, problem = run_trials(out, plan, folder, opened)
     if problem and not rows:
         raise problem
@@ -130,14 +133,15 @@ def _plan(
     known = tuple(STRATEGIES), tuple(TASKS)
     settings = with_absolute_paths({**(recipe.settings if recipe else {}), **overrides})
     trained = (recipe.train if recipe else None) if train is None else train
+    trained = None if trained == "none" else trained
     plan = Plan(
         methods=tuple(Method.parse(label, *known) for label in labels),
         seeds=_integers(seeds),
         preset=resolve_preset(preset, settings),
         settings=settings,
-        train=None if trained == "none" else trained,
+        train=trained,
         train_settings={
-            **(recipe.train_settings if recipe else {}),
+            **(recipe.train_settings if recipe and trained else {}),
             **parse_settings(train_settings or [], how="--train-set"),
         },
         recipe=recipe.name if recipe else None,
@@ -189,11 +193,3 @@ def _check_folder(path: Path | None) -> None:
             f"sdedge compare --resume --run {path}"
         )
     refuse_foreign(path)
-
-
-def _new_folder(path: Path | None, plan: Plan) -> Path:
-    from sdedge.run import RunDir, write_json
-
-    folder = RunDir.create("comparison", path).path
-    write_json(folder / FILE, {"plan": plan.to_dict()})
-    return folder

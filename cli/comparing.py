@@ -17,7 +17,7 @@ from sdedge.compare.plan import FILE, Plan
 from sdedge.compare.recipes import Recipe, get_recipe
 from sdedge.compare.standings import Reference, look_up_trials
 from sdedge.compare.summary import NOTES, PARTS, TITLES, Table, summarise
-from sdedge.compare.trial import OpenDataset, cuts, place, run_trial, trial_config
+from sdedge.compare.trial import RECORD, OpenDataset, cuts, place, run_trial, trial_config
 from sdedge.config import PhaseConfig
 from sdedge.errors import InterruptedRunError, RunError, SdedgeError
 from sdedge.run import write_json
@@ -75,7 +75,7 @@ def run_trials(
 
 
 def _done(trial: Trial) -> bool:
-    return (trial[2] / "trial.json").exists()
+    return (trial[2] / RECORD).exists()
 
 
 def _announce(out: Console, plan: Plan, folder: Path, left: int) -> None:

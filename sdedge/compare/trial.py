@@ -1,7 +1,7 @@
 """One trial of a comparison: a search with one seed, and the training of what it found."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from sdedge.search.strategies import get_strategy
 from sdedge.train.phase import TrainPhase, check_training
 from sdedge.train.runner import run_training
 
+RECORD = "trial.json"  # in the run directory of a trial that is done
 # From settings to the data set that they name.
 OpenDataset = Callable[[PhaseConfig], Dataset]
 
@@ -32,6 +33,11 @@ OpenDataset = Callable[[PhaseConfig], Dataset]
 def place(folder: Path, method: Method, seed: int) -> Path:
     """The run directory of one trial."""
     return folder / method.folder / f"seed-{seed}"
+
+
+def is_finished(folder: Path, method: Method, seeds: Sequence[int]) -> bool:
+    """Whether a method has been done with all these seeds."""
+    return all((place(folder, method, seed) / RECORD).exists() for seed in seeds)
 
 
 def trial_config(plan: Plan, method: Method, seed: int) -> SearchConfig:
@@ -132,7 +138,7 @@ def run_trial(
     Raises InterruptedRunError, after a checkpoint, when asked to stop.
     """
     config = trial_config(plan, method, seed)
-    record = folder / "trial.json"
+    record = folder / RECORD
     if record.exists():
         return _finished(record, method, config)
     run = RunDir.create(method.folder, folder)
