@@ -38,5 +38,5 @@ def strategies(json_output: options.Json = False) -> None:
             out.print(f"[dim]{'':{width}}  not in {space}[/dim]")
     out.print(
         "Several combine where each changes something else: --strategy pc-darts+beta. Settings\n"
-        "that a paper changes come with it, where neither the preset nor an option says anything."
+        "that a paper changes come with it, its lengths and rates with --preset paper alone."
     )
