@@ -149,14 +149,15 @@ class Bilevel:
 
         Batch norm goes by the statistics of each batch, and keeps its running ones as they are.
         """
-        training = self.supernet.training
+        modes = [module.training for module in self.modules.values()]
         buffers = [buffer for module in self.modules.values() for buffer in module.buffers()]
         before = [buffer.clone() for buffer in buffers]
         meters = Meters()
         self.train()
         for batch in batches:
             meters.add(self.loss_with(batch, weights).parts, weight=len(batch.labels))
-        self.train(training)
+        for module, mode in zip(self.modules.values(), modes, strict=True):
+            module.train(mode)
         for buffer, kept in zip(buffers, before, strict=True):
             buffer.copy_(kept)
         means = meters.means()

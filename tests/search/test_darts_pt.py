@@ -13,7 +13,7 @@ from torch import Tensor
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import RunError
-from sdedge.loop import Reporter, run_phase
+from sdedge.loop import MEASURED, Reporter, run_phase
 from sdedge.nasbench201 import OPERATIONS, Nb201Cell
 from sdedge.run import RunDir
 from sdedge.search.bilevel import UNDECIDED, Bilevel
@@ -251,7 +251,7 @@ def staged(dataset: Dataset, **settings: Any) -> StagedSearch:
 
 def timeless(run: RunDir) -> list[dict[str, Any]]:
     return [
-        {name: value for name, value in record.items() if name != "elapsed_s"}
+        {name: value for name, value in record.items() if name not in MEASURED}
         for record in run.read_metrics("search")
     ]
 

@@ -14,7 +14,7 @@ from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import ConfigError, RunError
 from sdedge.kernels import Impl, chosen, dispatch
-from sdedge.loop import Reporter, run_phase
+from sdedge.loop import MEASURED, Reporter, run_phase
 from sdedge.run import RunDir
 from sdedge.search.adaptive import AdaptiveSearch
 from sdedge.search.spaces import SPACES
@@ -191,7 +191,10 @@ def once_back(dataset: Dataset) -> AdaptiveSearch:
 
 
 def logged(run: RunDir) -> list[dict[str, Any]]:
-    return [{**record, "elapsed_s": 0} for record in run.read_metrics("search")]
+    return [
+        {name: value for name, value in record.items() if name not in MEASURED}
+        for record in run.read_metrics("search")
+    ]
 
 
 @pytest.fixture(scope="module")
