@@ -168,12 +168,14 @@ def _given(context: typer.Context) -> set[str]:
 
 def _resumed(path: Path | None, benchmark_table: str | None, seeds: str | None) -> Plan:
     """The plan in a folder, with another table, or other seeds, if given."""
+    from sdedge.cli.phases import absolute
+
     if path is None:
         raise ConfigError("--resume goes on with a comparison: name it, --run FOLDER")
     plan = Plan.read(path / FILE)
     if benchmark_table:
-        table = str(Path(benchmark_table).expanduser().absolute())
-        plan = replace(plan, settings={**plan.settings, "benchmark_table": table})
+        settings = {**plan.settings, "benchmark_table": absolute(benchmark_table)}
+        plan = replace(plan, settings=settings)
     if seeds:
         plan = replace(plan, seeds=_integers(seeds))
     return plan

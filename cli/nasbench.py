@@ -110,7 +110,8 @@ def report_epochs(
     if epochs:
         for suffix in ("svg", "png"):
             draw_standings(epochs, best, run.path / f"benchmark.{suffix}", found=result.epoch + 1)
-    out.print(f"  {escape(str(run.path))}/benchmark.json, benchmark.svg, benchmark.png")
+    pictures = ", benchmark.svg, benchmark.png" if epochs else ""
+    out.print(f"  {escape(str(run.path))}/benchmark.json{pictures}")
     return found
 
 

@@ -36,15 +36,20 @@ def preset_text(asked: str, preset: str) -> str:
     return f"preset {preset}" + (f" ({AUTO_NOTES[preset]})" if asked == "auto" else "")
 
 
+def absolute(path: str) -> str:
+    """A path that means the same from any folder."""
+    return str(Path(path).expanduser().absolute())
+
+
 def with_absolute_paths(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """A run is gone on with from any folder, so it keeps folders by their absolute paths."""
     fixed = {"data_root": "data", **overrides}
-    fixed["data_root"] = str(Path(fixed["data_root"]).expanduser().absolute())
+    fixed["data_root"] = absolute(fixed["data_root"])
     dataset = fixed.get("dataset")
     if isinstance(dataset, str) and dataset not in DATASETS and Path(dataset).expanduser().is_dir():
-        fixed["dataset"] = str(Path(dataset).expanduser().absolute())
+        fixed["dataset"] = absolute(dataset)
     if table := fixed.get("benchmark_table"):
-        fixed["benchmark_table"] = str(Path(table).expanduser().absolute())
+        fixed["benchmark_table"] = absolute(table)
     return fixed
 
 

@@ -101,6 +101,7 @@ def start_search(
     )
     from sdedge.cli.nasbench import known_cells, report_epochs
     from sdedge.cli.phases import (
+        absolute,
         open_dataset,
         preset_text,
         refuse_taken,
@@ -119,7 +120,8 @@ def start_search(
         options.refuse_with_resume(overrides)
         run = RunDir.open(path)
         config = SearchConfig.from_dict(run.settings("search"), source=str(run.config))
-        config = replace(config, benchmark_table=table or config.benchmark_table)
+        if table:
+            config = replace(config, benchmark_table=absolute(table))
         started = "resumed"
         data = open_dataset(config, out)
         known = known_cells(config.benchmark_table)

@@ -41,14 +41,14 @@ def sdedge(*arguments: str | Path) -> Result:
     return CliRunner(env={"COLUMNS": "200"}).invoke(app, [*map(str, arguments)])
 
 
-def test_a_search_tells_what_the_cell_of_each_epoch_reaches(
+def test_a_search_tells_what_the_cell_of_each_epoch_reaches_by_a_table_that_came_later(
     tmp_path: Path, data_root: Path, table: Path
 ) -> None:
     run = tmp_path / "run"
-    result = sdedge(
-        "search", *SMALL, "--data-root", data_root, "--benchmark-table", table, "--run", run,
-        "--json",
-    )  # fmt: skip
+    first = sdedge("search", *SMALL, "--data-root", data_root, "--run", run)
+    assert first.exit_code == 0, first.output
+    assert not (run / "benchmark.json").exists()
+    result = sdedge("search", "--resume", "--run", run, "--benchmark-table", table, "--json")
     assert result.exit_code == 0, result.output
     value = json.loads(result.stdout)
     assert value["genotype"]["space"] == "nas-bench-201"
