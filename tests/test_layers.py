@@ -42,6 +42,8 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
             "sdedge.genotype",
             "sdedge.nasbench201",
             "sdedge.errors",
+            "sdedge.escape",
+            "sdedge.schema",
             "sdedge.__init__",
         )
     },

@@ -1,0 +1,73 @@
+"""JSON is checked where it is read: type, bounds, encoding, size and depth."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+
+from sdedge.errors import DataError, RunError
+from sdedge.schema import decode_json, read_record, to_record
+
+
+@dataclass(frozen=True)
+class _Network:
+    cells: Annotated[int, msgspec.Meta(ge=1, le=100)]
+    rate: float
+    names: tuple[str, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b'{"cells": "8", "rate": 1}', "f.json: cells: expected int, got str"),
+        (b'{"cells": 8.9, "rate": 1}', "f.json: cells: expected int, got float"),
+        (b'{"cells": true, "rate": 1}', "f.json: cells: expected int, got bool"),
+        (b'{"cells": 1000000000, "rate": 1}', "f.json: cells: expected int <= 100"),
+        (b'{"cells": 1' + b"0" * 5000 + b', "rate": 1}', "cells: integer value out of range"),
+        (b'{"cells": 8, "rate": NaN}', "f.json is not valid JSON"),
+        (b'{"cells": 8, "rate": 1e999}', "rate: number out of range"),
+        (b'{"cells": 8}', "missing required field rate"),
+        (b"[1]", "f.json: expected object, got array"),
+        (b'{"cells": 8, "rate": 1, "names": ["a", 3]}', "names[1]: expected str, got int"),
+        (b'{"cells": 8, "rate": 1, "names": ["\xff"]}', "f.json is not valid JSON"),
+        (b'{"cells": 8,', "f.json is not valid JSON"),
+        (b"", "f.json is not valid JSON"),
+    ],
+)
+def test_what_does_not_fit_is_named(text: bytes, message: str) -> None:
+    with pytest.raises(RunError, match=re.escape(message)):
+        decode_json(text, _Network, source="f.json")
+
+
+def test_deep_nesting_is_an_error() -> None:
+    with pytest.raises(RunError, match="nested too deeply"):
+        decode_json(b"[" * 100_000, list[Any], source="f.json")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "f.json"
+    path.write_bytes(b'\xef\xbb\xbf{"cells": 8, "rate": 1, "names": ["a"]}')
+    assert read_record(path, _Network) == _Network(cells=8, rate=1.0, names=("a",))
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        read_record(tmp_path / "none.json", _Network, error=DataError)
+    with pytest.raises(RunError, match="Is a directory"):
+        read_record(tmp_path, _Network)
+    with pytest.raises(RunError, match=r"a\\x00b cannot be read"):
+        read_record(tmp_path / "a\0b", _Network)
+    huge = tmp_path / "huge.json"
+    with huge.open("wb") as file:
+        file.truncate(2**30)
+    with pytest.raises(RunError, match="over 256 MiB"):
+        read_record(huge, _Network)
+
+
+def test_a_decoded_value_is_checked_alike() -> None:
+    assert to_record({"cells": 8, "rate": 2}, _Network, source="header").rate == 2.0
+    with pytest.raises(RunError, match="header: cells: expected int, got str"):
+        to_record({"cells": "8", "rate": 2}, _Network, source="header")
