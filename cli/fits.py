@@ -35,6 +35,7 @@ def print_device(out: Console, rows: Sequence["Row"]) -> None:
         "measured p50": [_measured(row) for row in rows],
         "energy": [_energy(row) for row in rows],
         "RAM": [kilobytes(row.fit.ram_bytes) for row in rows],
+        "RAM in the file's order": [_file_order_ram(row.fit) for row in rows],
         "flash": [kilobytes(row.fit.flash_bytes) for row in rows],
         "parameters": [f"{row.fit.parameters:,}" for row in rows],
         "fits": [_fits(row.fit) for row in rows],
@@ -114,6 +115,12 @@ def print_notes(out: Console, rows: Sequence["Row"]) -> None:
     out.print(f"[dim]Latency: predicted for one image, with its {coverage} interval.[/dim]")
     if any(row.form.if_quantised for row in rows):
         out.print("[dim]int8*: as it would be if quantised; there is no such file.[/dim]")
+    if any(_file_order_ram(row.fit) for row in rows):
+        most = max(row.fit.file_order_ram_bytes - row.fit.ram_bytes for row in rows)
+        out.print(
+            "[yellow]RAM: in the best order of operators; in the order of the file "
+            f"{kilobytes(most)} more.[/yellow]"
+        )
     if any(row.target.flash_bytes for row in rows):
         out.print("[dim]RAM and flash of a microcontroller are with the runtime's.[/dim]")
     if any(row.target.flash_bytes is None for row in rows):
@@ -187,6 +194,12 @@ def _by_kind(rows: Sequence["Row"]) -> Iterator[list[str]]:
 
 def _part(time_ms: float, total_ms: float) -> str:
     return f"{milliseconds(time_ms)} ms  {time_ms / total_ms:.0%}" if total_ms else "-"
+
+
+def _file_order_ram(fit: "Fit") -> str:
+    """RAM where operators run as they are stored; "" where that is no more."""
+    more = fit.file_order_ram_bytes > fit.ram_bytes
+    return kilobytes(fit.file_order_ram_bytes) if more else ""
 
 
 def _of_device(fit: "Fit", limit: str) -> str:

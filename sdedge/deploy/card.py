@@ -166,8 +166,8 @@ def _size(run: RunDir, export: Mapping[str, Any]) -> str:
     return (
         _table(["file", "precision", "file size", "activations at their peak", "flash"], rows)
         + f"\n\n{graph.macs:,} multiply-accumulates an image. Activations are counted for one "
-        "image, in the order of operators that needs least. Flash is weights and graph, without "
-        "a runtime's code."
+        "image, in the order in which the file holds its operators, the best one found. Flash is "
+        "weights and graph, without a runtime's code."
     )
 
 

@@ -302,3 +302,16 @@ def test_a_model_of_ones_own_is_predicted_and_leaves_no_file(run: Path, tmp_path
     message = complaint("bench", "--model", model, "--target", "pi4", "--precision", "fp32")
     assert "own.onnx is int8 already" in message
     assert "--model" in complaint("bench", "--model", model, "--precision", "fp32")
+
+
+def test_ram_is_told_in_the_order_of_a_file_too(run: Path) -> None:
+    """What another tool wrote may hold its operators in a worse order; sdedge's own does not."""
+    rows = told("bench", "--run", run, "--target", "pi4")["targets"]
+    own, other = (row for row in rows if row["target"] == "pi4")
+    assert own["file_order_ram_bytes"] == own["ram_bytes"]
+    assert other["file_order_ram_bytes"] > other["ram_bytes"]
+    shown = sdedge("bench", "--run", run, "--target", "pi4").stdout
+    assert "RAM in the file's order" in shown
+    assert "in the order of the file" in shown
+    shown = sdedge("bench", "--run", run, "--target", "pi4", "--precision", "fp32").stdout
+    assert "order" not in shown

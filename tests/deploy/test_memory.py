@@ -14,7 +14,7 @@ from sdedge.deploy.memory.arena import ALIGNMENT, Lifetime, arena_bytes, place
 from sdedge.deploy.memory.buffers import Buffers
 from sdedge.deploy.memory.plan import flash_bytes, plan_memory
 from sdedge.deploy.memory.schedule import best_order
-from sdedge.deploy.onnx.write import to_onnx
+from sdedge.deploy.onnx.write import program_model, to_program
 from sdedge.deploy.targets.target import load_target
 from sdedge.genotype import published
 from sdedge.space.saved import NetworkDescription
@@ -68,7 +68,8 @@ def network(genotype: str, cells: int = 5, channels: int = 8) -> Graph:
         dataset="shapes",
     )
     torch.manual_seed(0)
-    return read_graph(to_onnx(description.build().eval(), description).SerializeToString())
+    program = to_program(description.build().eval(), description)  # in the order of tracing
+    return read_graph(program_model(program, description).SerializeToString())
 
 
 def orders(graph: Graph) -> Iterator[list[Operator]]:

@@ -1,10 +1,11 @@
 """Whether a network fits: latency, RAM, flash and parameters against limits and a device's own.
 
-1 kB is 1024 bytes. RAM is the arena of activations, gaps included. On a microcontroller the runtime
-shares RAM and flash with the network, so what it takes counts against every limit. A board that
-runs an operating system has its runtime on a disk: there the limits are of the network alone,
-activations for RAM and the stored network for flash, and the board's own RAM has to hold
-activations, weights and runtime.
+1 kB is 1024 bytes. RAM is the arena of activations, gaps included, in the order of operators that
+needs least: sdedge writes its files in that order, but a file of another tool may need more. On a
+microcontroller the runtime shares RAM and flash with the network, so what it takes counts against
+every limit. A board that runs an operating system has its runtime on a disk: there the limits are
+of the network alone, activations for RAM and the stored network for flash, and the board's own RAM
+has to hold activations, weights and runtime.
 """
 
 import math
@@ -103,6 +104,7 @@ class Fit:
     prediction: Prediction | None
     memory: MemoryPlan
     ram_bytes: int
+    file_order_ram_bytes: int  # where operators run as they are stored
     flash_bytes: int
     parameters: int
 
@@ -130,6 +132,7 @@ class Fit:
                 for value in self.memory.live
             ],
             "ram_bytes": self.ram_bytes,
+            "file_order_ram_bytes": self.file_order_ram_bytes,
             "flash_bytes": self.flash_bytes,
             "parameters": self.parameters,
         }
@@ -148,7 +151,8 @@ def check_fit(graph: Graph, target: Target | None, limits: Limits, *, partial: b
     prediction = predict(graph, target, partial=partial) if target else None
     memory = plan_memory(graph)
     shares = target is not None and target.flash_bytes is not None
-    ram = memory.arena_bytes + (target.runtime_ram_bytes if target and shares else 0)
+    runtime_ram = target.runtime_ram_bytes if target and shares else 0
+    ram = memory.arena_bytes + runtime_ram
     flash = flash_bytes(
         graph,
         target.code_bytes if target and shares else 0,
@@ -176,6 +180,7 @@ def check_fit(graph: Graph, target: Target | None, limits: Limits, *, partial: b
         prediction=prediction,
         memory=memory,
         ram_bytes=ram,
+        file_order_ram_bytes=memory.file_order_arena_bytes + runtime_ram,
         flash_bytes=flash,
         parameters=graph.parameters,
     )

@@ -14,6 +14,7 @@ from sdedge.deploy.int8.equalize import equalize
 from sdedge.deploy.int8.quantize import quantize, quantized_tensors
 from sdedge.deploy.int8.ranges import METHODS, observe
 from sdedge.deploy.latency.compare import Latency
+from sdedge.deploy.memory.reorder import in_best_order
 from sdedge.deploy.onnx.verify import (
     CPU,
     ExportReport,
@@ -125,7 +126,7 @@ def quantize_network(
         ranges = {name: METHODS[method](seen) for name, seen in observed.items()}
         int8 = quantize(program, ranges, weight_limit=weight_limit)
         proto = program_model(int8, description, normalize=normalize, node_names=False)
-        model: bytes = proto.SerializeToString()
+        model: bytes = in_best_order(proto).SerializeToString()
         return model
 
     found: list[tuple[Candidate, bytes]] = []

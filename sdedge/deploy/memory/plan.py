@@ -32,6 +32,7 @@ class MemoryPlan:
     live: tuple[Value, ...]  # in memory while it runs, largest first; they add up to the peak
     optimal: bool  # no order has a lower peak; if not, the search gave up
     file_order_bytes: int  # the peak in the order of the file
+    file_order_arena_bytes: int  # that peak in one block, gaps included
 
 
 def plan_memory(graph: Graph) -> MemoryPlan:
@@ -42,6 +43,7 @@ def plan_memory(graph: Graph) -> MemoryPlan:
     moments = memory.moments(schedule.order)
     alive = [buffers.alive(moment) for moment in moments]
     peak = max(range(len(alive)), key=lambda i: sum(value.size_bytes for value in alive[i]))
+    file_order = range(len(graph.operators))
     return MemoryPlan(
         peak_ram_bytes=schedule.peak_bytes,
         arena_bytes=arena_bytes(buffers.lifetimes(moments)),
@@ -49,7 +51,8 @@ def plan_memory(graph: Graph) -> MemoryPlan:
         peak_operator=graph.operators[moments[peak].operator].name,
         live=tuple(sorted(alive[peak], key=lambda value: (-value.size_bytes, value.name))),
         optimal=schedule.optimal,
-        file_order_bytes=memory.peak(range(len(graph.operators))),
+        file_order_bytes=memory.peak(file_order),
+        file_order_arena_bytes=arena_bytes(buffers.lifetimes(memory.moments(file_order))),
     )
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import fx, nn
 
 import sdedge
+from sdedge.deploy.memory.reorder import in_best_order
 from sdedge.deploy.onnx.folding import fold_batch_norm
 from sdedge.deploy.onnx.lean import lean
 from sdedge.deploy.onnx.program import INPUT, Program
@@ -32,11 +33,11 @@ def to_onnx(
 
     `input` is float32 (batch, 3, S, S), RGB: normalised with the description's mean and std, or,
     with `normalize`, in [0, 1] and normalised by the graph. `logits` is (batch, classes). Classes,
-    preprocessing and genotype are in the metadata, as JSON. Raises ExportError when the network
-    holds something that has no ONNX form here.
+    preprocessing and genotype are in the metadata, as JSON. Nodes are in the order that needs the
+    least memory. Raises ExportError when the network holds something that has no ONNX form here.
     """
     program = to_program(network, description, normalize=normalize)
-    return program_model(program, description, normalize=normalize)
+    return in_best_order(program_model(program, description, normalize=normalize))
 
 
 def to_program(
