@@ -8,7 +8,7 @@ what does not fit is an error that names the file and the field.
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -55,7 +55,7 @@ def to_record(
     return _checked(lambda: msgspec.convert(value, type=kind), source, error)
 
 
-def _checked(decode: Callable[[], Any], source: str, error: type[SdedgeError]) -> Any:
+def _checked(decode: Callable[[], T], source: str, error: type[SdedgeError]) -> T:
     try:
         return decode()
     except msgspec.ValidationError as reason:
