@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sdedge.data.decode import IMAGE_SUFFIXES, UNREADABLE, decode_file, shorter_side
+from sdedge.data.decode import IMAGE_SUFFIXES, decode_file, shorter_side
 from sdedge.data.source import Block, Decoded, Source, Stream
 from sdedge.errors import DataError
 
@@ -179,7 +179,7 @@ def _default_size(root: Path, classes: _Classes) -> int:
     for row in sampled:
         try:
             sides.append(shorter_side(root / files[row].name))
-        except UNREADABLE:  # decoding will count and name it
+        except DataError:  # decoding will count and name it
             continue
     return 32 if sides and np.median(sides) <= _SMALL_SIDE else 64
 
@@ -221,7 +221,7 @@ def _decode(root: Path, task: list[tuple[str, int]], size: int) -> list[NDArray[
 def _decode_or_none(path: Path, size: int) -> NDArray[np.uint8] | None:
     try:
         return decode_file(path, size)
-    except UNREADABLE:
+    except DataError:
         return None
 
 

@@ -11,7 +11,7 @@ __all__ = ["META_FILE", "Meta", "read_meta"]
 
 META_FILE = "meta.json"
 T = TypeVar("T")
-_FORMAT = 1  # raise it when the layout of the cache or the decoding changes
+_FORMAT = 2  # raise it when the layout of the cache or the decoding changes
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,17 @@
 """Any image file becomes the same square RGB array that a careful reading of it gives."""
 
-import io
+import struct
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from sdedge.data.decode import UNREADABLE, decode_file, shorter_side
+from sdedge.data.decode import decode_file, shorter_side, used_bits
+from sdedge.errors import DataError
 
 
 def _quarters(width: int, height: int) -> np.ndarray:
@@ -129,29 +133,124 @@ def test_shorter_side_reads_the_header_alone(tmp_path: Path) -> None:
     assert shorter_side(path) == 30
 
 
-@pytest.mark.filterwarnings("ignore")  # Pillow's remarks on the metadata that is damaged here
-def test_damage_raises_only_what_is_caught(tmp_path: Path) -> None:
-    """A thousand damaged files: each decodes or raises one of the errors that count as damage."""
-    rng = np.random.default_rng(0)
-    image = Image.fromarray(rng.integers(0, 256, (20, 24, 3), np.uint8))
-    originals = []
-    for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "PPM", "TIFF"):
-        buffer = io.BytesIO()
-        image.save(buffer, kind)
-        originals.append(buffer.getvalue())
-    path = tmp_path / "damaged"
-    outcomes = {"decoded": 0, "refused": 0}
-    for turn in range(1_000):
-        content = bytearray(originals[turn % len(originals)])
-        if turn % 2:
-            content = content[: rng.integers(len(content))]
-        else:
-            for place in rng.integers(0, min(len(content), 400), 4):
-                content[place] = rng.integers(256)
-        path.write_bytes(content)
+def _grey(folder: Path, name: str, values: np.ndarray, **options: object) -> Path:
+    return _saved(folder, name, Image.fromarray(values), **options)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_twelve_bits_in_sixteen_are_scaled_by_what_the_set_uses(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = _grey(tmp_path, f"a.{suffix}", np.full((8, 8), 0x0800, np.uint16))
+    assert used_bits(path) == 12
+    assert (decode_file(path, 8, bits=12) == 0x80).all()
+    assert (decode_file(path, 8) == 0x08).all()
+
+
+def test_a_tiff_may_declare_its_greatest_value(tmp_path: Path) -> None:
+    """MaxSampleValue holds for the file, whatever the others of its set use."""
+    declared = {281: 4095}
+    path = _grey(tmp_path, "a.tif", np.full((8, 8), 0x0800, np.uint16), tiffinfo=declared)
+    assert used_bits(path) is None
+    assert (decode_file(path, 8, bits=16) == 0x80).all()
+
+
+def test_ranges_that_a_file_declares_need_no_guess(tmp_path: Path) -> None:
+    path = tmp_path / "a.pgm"
+    path.write_bytes(b"P5 8 8 4095\n" + np.full((8, 8), 2048, ">u2").tobytes())
+    assert used_bits(path) is None
+    np.testing.assert_allclose(decode_file(path, 8, bits=12), 0x80, atol=1)
+    path = _saved(tmp_path, "a.jpg", Image.fromarray(_quarters(16, 16)))
+    assert used_bits(path) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (np.full((8, 8), 70_000, np.int32), "signed or 32-bit integer pixels"),
+        (np.full((8, 8), 0.5, np.float32), "floating-point pixels"),
+    ],
+    ids=["int32", "float"],
+)
+def test_values_of_no_known_range_are_refused(
+    tmp_path: Path, values: np.ndarray, reason: str
+) -> None:
+    with pytest.raises(DataError, match=f"^{reason}, of no known range; convert it"):
+        decode_file(_grey(tmp_path, "a.tif", values), 8)
+
+
+def test_twelve_bits_a_channel_in_sixteen_are_refused(tmp_path: Path) -> None:
+    """Pillow gives the upper eight bits of sixteen: four, where twelve are used."""
+
+    def png(value: int) -> Path:
+        def chunk(kind: bytes, data: bytes) -> bytes:
+            checked = kind + data
+            return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+        header = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
+        rows = (b"\0" + struct.pack(">H", value) * 24) * 8
+        parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+        path = tmp_path / "a.png"
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+        return path
+
+    assert (decode_file(png(0x8000), 8) == 0x80).all()
+    with pytest.raises(DataError, match="12 or fewer"):
+        decode_file(png(0x0FFF), 8)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "DDS", "TGA", "ICO", "PCX", "SGI"])
+def test_only_the_formats_that_are_meant_are_opened(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow opens an EPS with Ghostscript, another program, whatever the file is called."""
+    monkeypatch.setattr("subprocess.check_call", lambda *_, **__: pytest.fail("a program ran"))
+    Image.fromarray(_quarters(16, 16)).save(tmp_path / "evil.png", kind)
+    with pytest.raises(DataError, match="no image of a format known here"):
+        decode_file(tmp_path / "evil.png", 8)
+
+
+@pytest.mark.parametrize("error", [TypeError, RuntimeError, KeyError, AssertionError, MemoryError])
+def test_whatever_a_decoder_raises_is_the_files(
+    tmp_path: Path, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(self: object) -> None:
+        raise error("'<' not\nsupported")
+
+    path = _saved(tmp_path, "a.bmp", Image.fromarray(_quarters(16, 16)))
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    with pytest.raises(DataError, match=r"not\\nsupported|needs more memory"):
+        decode_file(path, 8)
+
+
+def test_a_picture_that_is_too_large_says_its_size_and_the_limit(tmp_path: Path) -> None:
+    header = struct.pack("<2sIHHI", b"BM", 54, 0, 0, 54)
+    info = struct.pack("<IiiHHIIiiII", 40, 20_000, 10_000, 1, 24, 0, 0, 0, 0, 0, 0)
+    (tmp_path / "a.bmp").write_bytes(header + info)
+    for read in (shorter_side, lambda path: decode_file(path, 8)):
+        with pytest.raises(DataError, match=r"200000000 pixels\) exceeds limit of \d+ pixels"):
+            read(tmp_path / "a.bmp")
+
+
+def test_large_pictures_are_decoded_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else as many of them are in memory as there are decoding threads."""
+    monkeypatch.setattr("sdedge.data.decode._LARGE_PIXELS", 100)
+    path = _saved(tmp_path, "a.png", Image.fromarray(_quarters(16, 16)))
+    active, most = [], []
+    convert = Image.Image.convert
+
+    def watched(image: Image.Image, *arguments: object) -> Image.Image:
+        active.append(1)
+        most.append(len(active))
+        time.sleep(0)  # lets the other threads in
         try:
-            assert decode_file(path, 16).shape == (16, 16, 3)
-            outcomes["decoded"] += 1
-        except UNREADABLE:
-            outcomes["refused"] += 1
-    assert min(outcomes.values()) > 100
+            return convert(image, *arguments)
+        finally:
+            active.pop()
+
+    monkeypatch.setattr(Image.Image, "convert", watched)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: decode_file(path, 8), range(40)))
+    assert max(most) == 1
