@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from sdedge.cli import options
 from sdedge.cli.fits import print_device, print_devices, print_notes, print_standings
-from sdedge.cli.output import console, guarded, mebibytes, print_json, table, threads_text
+from sdedge.cli.output import console, guarded, mebibytes, print_json, shown, table, threads_text
 from sdedge.errors import ConfigError, RunError
 from sdedge.run import RunDir, read_json, write_json
 
@@ -233,7 +232,7 @@ class _Network:
 
 def _report(out: Console, result: "BenchResult") -> None:
     out.print(
-        f"[bold]{escape(result.model)}[/bold] on {escape(result.cpu_model)}, "
+        f"[bold]{shown(result.model)}[/bold] on {shown(result.cpu_model)}, "
         f"{threads_text(result.threads)}, batch {result.batch_size}, "
         f"ONNX Runtime {result.onnxruntime_version}"
     )

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from sdedge.cli.fits import limit_name, print_checks
-from sdedge.cli.output import kilobytes, milliseconds
+from sdedge.cli.output import kilobytes, milliseconds, shown
 from sdedge.cli.progress import ConsoleReporter
 from sdedge.config import SearchConfig
 from sdedge.errors import ConfigError, RunError
 from sdedge.genotype import Genotype
+from sdedge.paths import checked_path
 from sdedge.run import RunDir, read_json, write_json
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def known_problem(config: SearchConfig) -> tuple[int, int] | None:
         rows = describe_datasets(Path(config.data_root))
         row = next(row for row in rows if row["name"] == config.dataset)
         return row["classes"], config.image_size or row["image_size"]
-    folder = Path(config.dataset).expanduser()
+    folder = checked_path(config.dataset)
     if not folder.is_dir():
         return None
     source = folder_source(folder, config.stored_size, config.data_seed)
@@ -168,7 +168,7 @@ def budgeted_size(
             "--channels and --cells to train one that does not fit"
         )
     out.print(
-        f"[yellow]The budget of {escape(str(run.path))} did not choose this width and depth "
+        f"[yellow]The budget of {shown(run.path)} did not choose this width and depth "
         "for this stem and image size; the export tells whether it is met.[/yellow]"
     )
     return {}

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from sdedge.cli import options
-from sdedge.cli.output import console, guarded, print_json
+from sdedge.cli.output import console, guarded, print_json, shown
 
 
 @guarded
@@ -34,10 +33,10 @@ def bundle(
     data = open_training_data(out, opened, dataset, data_root)
     path, models = bundle_run(opened, data.test, file)
     size = path.stat().st_size
-    out.print(f"[bold]Bundled[/bold] {escape(', '.join(models))} in {escape(str(path))}")
+    out.print(f"[bold]Bundled[/bold] {shown(', '.join(models))} in {shown(path)}")
     out.print(
         f"  {size:,} bytes. On the board, with Python, numpy and onnxruntime:\n"
-        f"  python3 -m zipfile -e {escape(path.name)} . && cd sdedge-bundle && python3 board.py"
+        f"  python3 -m zipfile -e {shown(path.name)} . && cd sdedge-bundle && python3 board.py"
     )
     if json_output:
         print_json({"bundle": str(path), "size_bytes": size, "models": models})

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from sdedge.analysis.comparison import draw_comparison
 from sdedge.analysis.trajectories import draw_trajectories
-from sdedge.cli.output import duration, table
+from sdedge.cli.output import duration, shown, table
 from sdedge.cli.phases import open_dataset
 from sdedge.cli.progress import ConsoleReporter
 from sdedge.compare.method import Method
@@ -65,7 +64,7 @@ def run_trials(
                 reporter.stopped = True
             except RunError as error:
                 failed.append(f"{method.label}, seed {seed}")
-                out.print(f"[red]failed: {escape(str(error))}[/red]")
+                out.print(f"[red]failed: {shown(error)}[/red]")
         if reporter.stopped and not all(map(_done, trials)):
             return rows, InterruptedRunError(
                 f"stopped and saved; go on with: sdedge compare --resume --run {folder}"
@@ -82,16 +81,16 @@ def _announce(out: Console, plan: Plan, folder: Path, left: int) -> None:
     first = next((method for method in plan.methods if not method.random), plan.methods[0])
     config = trial_config(plan, first, plan.seeds[0])
     out.print(
-        f"[bold]Compare[/bold] {', '.join(escape(method.label) for method in plan.methods)}; "
+        f"[bold]Compare[/bold] {', '.join(shown(method.label) for method in plan.methods)}; "
         f"seeds {', '.join(map(str, plan.seeds))}"
     )
     out.print(
-        f"  space {config.space} on {escape(config.dataset)}, preset {plan.preset}; "
+        f"  space {config.space} on {shown(config.dataset)}, preset {plan.preset}; "
         f"{config.cells} cells{' a stage' if config.space == 'nas-bench-201' else ''} of "
-        f"{config.channels} channels; {first.label}: {config.epochs} epochs, batch "
+        f"{config.channels} channels; {shown(first.label)}: {config.epochs} epochs, batch "
         f"{config.batch_size}"
     )
-    out.print(f"[dim]  folder {escape(str(folder))}; {left} trials to do[/dim]")
+    out.print(f"[dim]  folder {shown(folder)}; {left} trials to do[/dim]")
     if plan.recipe:
         _tell_cuts(out, plan, get_recipe(plan.recipe))
     if config.space == "nas-bench-201" and config.benchmark_table is None:
@@ -104,7 +103,7 @@ def _announce(out: Console, plan: Plan, folder: Path, left: int) -> None:
 def _announce_trial(out: Console, trial: Trial, done: int, count: int, seconds: float) -> None:
     method, seed, _ = trial
     remaining = f"; about {duration(seconds / done * (count - done))} to go" if done else ""
-    out.print(f"[bold]{done + 1} of {count}[/bold]: {escape(method.label)}, seed {seed}{remaining}")
+    out.print(f"[bold]{done + 1} of {count}[/bold]: {shown(method.label)}, seed {seed}{remaining}")
 
 
 def opener(out: Console) -> OpenDataset:
@@ -145,11 +144,11 @@ def report(
         if len(part.columns) > 2:
             out.print(table(title, part.columns, part.rows), soft_wrap=False)
     for line in (*NOTES, *(reference.lines if reference else ())):
-        out.print(f"[dim]{escape(line)}[/dim]")
+        out.print(f"[dim]{shown(line)}[/dim]")
     if recipe:
         out.print(f"[dim]departures from {recipe.name} of the paper: {len(departures)}[/dim]")
     out.print(
-        f"  {escape(str(folder))}/{FILE}, comparison.svg, comparison.png"
+        f"  {shown(folder)}/{FILE}, comparison.svg, comparison.png"
         + (", epochs.svg, epochs.png" if reference and reference.epochs else "")
     )
     return summarise(plan, rows, papers), value
@@ -166,8 +165,8 @@ def _draw(plan: Plan, folder: Path, rows: list[dict[str, Any]], known: Reference
 
 def _tell_cuts(out: Console, plan: Plan, recipe: Recipe) -> None:
     """Say in which settings this comparison is not the published one."""
-    out.print(f"[bold]{recipe.name}[/bold] of the paper: {escape(recipe.summary)}")
+    out.print(f"[bold]{recipe.name}[/bold] of the paper: {shown(recipe.summary)}")
     for line in cuts(plan, recipe):
-        out.print(f"  {escape(line)}")
+        out.print(f"  {shown(line)}")
     if recipe.left_out:
-        out.print(f"  never repeated here: {escape(recipe.left_out)}")
+        out.print(f"  never repeated here: {shown(recipe.left_out)}")

@@ -1,9 +1,8 @@
 """sdedge datasets"""
 
-from pathlib import Path
-
 from sdedge.cli import options
 from sdedge.cli.output import console, guarded, print_json, table
+from sdedge.paths import checked_path
 
 
 @guarded
@@ -11,7 +10,7 @@ def datasets(data_root: options.DataRoot = None, json_output: options.Json = Fal
     """List the data sets that --dataset takes."""
     from sdedge.data.catalog import describe_datasets
 
-    rows = describe_datasets(Path(data_root or "data"))
+    rows = describe_datasets(checked_path(data_root or "data"))
     if json_output:
         print_json({"datasets": rows})
         return

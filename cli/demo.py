@@ -3,12 +3,10 @@
 import time
 from pathlib import Path
 
-from rich.markup import escape
-
 from sdedge.cli import options
 from sdedge.cli.bench import start_bench
 from sdedge.cli.export import start_export
-from sdedge.cli.output import console, duration, guarded, print_json
+from sdedge.cli.output import console, duration, guarded, print_json, shown
 from sdedge.cli.search import start_search
 from sdedge.cli.train import start_training
 
@@ -33,8 +31,7 @@ def demo(
     profiled = start_bench(out, path, None)
     seconds = time.monotonic() - started
     out.print(
-        f"[bold]The whole chain took {duration(seconds)}[/bold]; "
-        f"everything is in {escape(str(path))}"
+        f"[bold]The whole chain took {duration(seconds)}[/bold]; everything is in {shown(path)}"
     )
     if json_output:
         print_json(

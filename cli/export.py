@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
 
 from sdedge.cli import options
-from sdedge.cli.output import console, guarded, percent, print_json
+from sdedge.cli.output import console, guarded, percent, print_json, shown
 
 if TYPE_CHECKING:
     from sdedge.deploy.int8.choose import Int8Report
@@ -128,7 +127,7 @@ def start_export(
 
 
 def _report(out: Console, path: Path, report: "ExportReport") -> None:
-    out.print(f"[bold]Exported[/bold] {escape(str(path))}")
+    out.print(f"[bold]Exported[/bold] {shown(path)}")
     out.print(
         f"  {report.file_size_bytes:,} bytes, {report.size_ratio:.3f} times its "
         f"{report.parameters:,} weights of 4 bytes; {sum(report.nodes.values())} nodes, "
@@ -143,7 +142,7 @@ def _report(out: Console, path: Path, report: "ExportReport") -> None:
 
 
 def _report_int8(out: Console, path: Path, report: "Int8Report") -> None:
-    out.print(f"[bold]Quantised[/bold] {escape(str(path))}")
+    out.print(f"[bold]Quantised[/bold] {shown(path)}")
     out.print(
         f"  {report.file_size_bytes:,} bytes, {report.bytes_per_parameter:.3f} a parameter; "
         f"{sum(report.nodes.values())} nodes; ranges by {report.method.replace('_', ' ')} of "

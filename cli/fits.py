@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 
-from sdedge.cli.output import kilobytes, milliseconds, percent, table, threads_text
+from sdedge.cli.output import kilobytes, milliseconds, percent, shown, table, threads_text
 
 if TYPE_CHECKING:
     from sdedge.deploy.fit.check import Check, Fit
@@ -28,7 +27,7 @@ _CHECK_COLUMNS = ("limit", "found", "allowed", "verdict")
 def print_device(out: Console, rows: Sequence["Row"]) -> None:
     """A network on one device, a column for each precision that it runs."""
     target = rows[0].target
-    out.print(f"[bold]{escape(target.name)}[/bold]: {escape(target.title)}, {_runtime(target)}")
+    out.print(f"[bold]{shown(target.name)}[/bold]: {shown(target.title)}, {_runtime(target)}")
     headings = [_heading(row) for row in rows]
     figures = {
         "latency": [f"{_latency(row)} ms" for row in rows],
@@ -40,8 +39,8 @@ def print_device(out: Console, rows: Sequence["Row"]) -> None:
         "parameters": [f"{row.fit.parameters:,}" for row in rows],
         "fits": [_fits(row.fit) for row in rows],
     }
-    shown = ([name, *cells] for name, cells in figures.items() if any(cells))
-    out.print(table("", ("figure", *headings), shown), soft_wrap=False)
+    given = ([name, *cells] for name, cells in figures.items() if any(cells))
+    out.print(table("", ("figure", *headings), given), soft_wrap=False)
     kinds = table("predicted time by kind", ("kind", *headings), _by_kind(rows))
     out.print(kinds, soft_wrap=False)
     checks = ((_heading(row), *_check(check)) for row in rows for check in row.fit.checks)
@@ -66,9 +65,9 @@ def print_devices(out: Console, rows: Sequence["Row"]) -> None:
     above = None
     for row, line in zip(rows, lines, strict=True):
         if row.target.name != above:
-            out.print(f"[bold]{escape(row.target.name)}[/bold]: {escape(_runtime(row.target))}")
+            out.print(f"[bold]{shown(row.target.name)}[/bold]: {shown(_runtime(row.target))}")
         above = row.target.name
-        out.print(escape(_aligned(line, widths)))
+        out.print(shown(_aligned(line, widths)))
         if row.measured_ms is not None:
             out.print(f"{'':{widths[0] + 4}}measured p50 {_measured(row)}")
 
@@ -134,7 +133,7 @@ def print_notes(out: Console, rows: Sequence["Row"]) -> None:
         unknown = rows[0].form.graph.unknown
         listed = ", ".join(f"{count} {name}" for name, count in unknown.items())
         out.print(
-            f"[yellow]Partial: the predictor does not know {escape(listed)}, and their time is "
+            f"[yellow]Partial: the predictor does not know {shown(listed)}, and their time is "
             "left out.[/yellow]"
         )
 
@@ -152,7 +151,7 @@ def print_standings(out: Console, standings: Sequence["Standing"]) -> None:
     out.print(table("MLPerf Tiny scale", columns, rows), soft_wrap=False)
     notes = dict.fromkeys(note for standing in standings for note in standing.notes)
     for note in (*notes, "a place on the scale, not an official result"):
-        out.print(f"[dim]{escape(note)}[/dim]", soft_wrap=False)
+        out.print(f"[dim]{shown(note)}[/dim]", soft_wrap=False)
 
 
 def _heading(row: "Row") -> str:

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
-from rich.markup import escape
 
 from sdedge.cli import options
-from sdedge.cli.output import cell_text, console, guarded, print_json, table
+from sdedge.cli.output import cell_text, console, guarded, print_json, shown, table
 from sdedge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def show(
         print_json(genotype.to_dict())
         return
     out = console()
-    out.print(f"[bold]{escape(name)}[/bold]")
+    out.print(f"[bold]{shown(name)}[/bold]")
     out.print(f"  normal     {cell_text(genotype.normal)}")
     out.print(f"  reduction  {cell_text(genotype.reduce)}")
     out.print(
@@ -46,7 +45,7 @@ def show(
         + (" [yellow](collapsed)[/yellow]" if genotype.collapsed else "")
     )
     if draw is not None:
-        out.print(f"  drawn to {escape(str(draw))}")
+        out.print(f"  drawn to {shown(draw)}")
 
 
 @app.command()
@@ -86,7 +85,7 @@ def count(
         print_json({"genotype": name, "params": counts.params, "macs": counts.macs})
         return
     console().print(
-        f"{escape(name)}: {counts.params:,} parameters, {counts.macs:,} multiply-accumulates "
+        f"{shown(name)}: {counts.params:,} parameters, {counts.macs:,} multiply-accumulates "
         f"({cells} cells, {channels} channels, {classes} classes, {image_size} px)"
     )
 

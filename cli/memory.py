@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from sdedge.cli import options
-from sdedge.cli.output import console, guarded, kilobytes, print_json, table
+from sdedge.cli.output import console, guarded, kilobytes, print_json, shown, table
 from sdedge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def _report(
     precision = f"as it would be in {graph.precision}" if as_int8 else graph.precision
     proof = "no order needs less" if plan.optimal else "the best order found"
     out.print(
-        f"[bold]{escape(str(model))}[/bold], {precision}, {len(graph.operators)} operators, "
+        f"[bold]{shown(model)}[/bold], {precision}, {len(graph.operators)} operators, "
         f"{graph.parameters:,} parameters with batch norm folded"
     )
     rows = [
@@ -95,7 +94,7 @@ def _report(
     out.print(table("", ("memory", "size", ""), rows), soft_wrap=False)
     out.print(
         table(
-            f"in RAM at the peak, while {escape(plan.peak_operator)} runs",
+            f"in RAM at the peak, while {plan.peak_operator} runs",
             ("tensor", "shape", "size", "share"),
             (
                 (
@@ -111,4 +110,4 @@ def _report(
     )
     if graph.unknown:
         names = ", ".join(f"{name} ({count})" for name, count in graph.unknown.items())
-        out.print(f"[yellow]Operators not known: {escape(names)}; taken not to work in place.[/]")
+        out.print(f"[yellow]Operators not known: {shown(names)}; taken not to work in place.[/]")

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from sdedge.cli import options
-from sdedge.cli.output import console, guarded, print_json, table
+from sdedge.cli.output import console, guarded, print_json, shown, table
 from sdedge.errors import ConfigError
+from sdedge.paths import checked_path
 
 if TYPE_CHECKING:
     from sdedge.nasbench201 import Nb201Cell
@@ -61,9 +61,9 @@ def _cell(text: str) -> "Nb201Cell":
     from sdedge.nasbench201 import Nb201Cell
     from sdedge.run import RunDir, read_json
 
-    if not Path(text).is_dir():
+    if text.startswith("|") or not checked_path(text).is_dir():
         return Nb201Cell.from_arch(text)
-    run = RunDir.open(Path(text))
+    run = RunDir.open(checked_path(text))
     file = run.made_by(run.genotype, "search")
     return Nb201Cell.from_dict(read_json(file), source=str(file))
 
@@ -104,14 +104,14 @@ def report_epochs(
         found = _summary(cell, entries)
         _report(out, [found], len(entries))
     else:
-        out.print(f"[yellow]{escape(str(entries.source))} does not hold this cell[/yellow]")
+        out.print(f"[yellow]{shown(entries.source)} does not hold this cell[/yellow]")
     best = {name: entries.highest(name) for name in DATASETS}
     write_json(run.path / "benchmark.json", {**found, "best": best, "epochs": epochs})
     if epochs:
         for suffix in ("svg", "png"):
             draw_standings(epochs, best, run.path / f"benchmark.{suffix}", found=result.epoch + 1)
     pictures = ", benchmark.svg, benchmark.png" if epochs else ""
-    out.print(f"  {escape(str(run.path))}/benchmark.json{pictures}")
+    out.print(f"  {shown(run.path)}/benchmark.json{pictures}")
     return found
 
 

@@ -4,21 +4,30 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from sdedge.errors import InterruptedRunError, SdedgeError
+from sdedge.escape import printable
+from sdedge.paths import checked_path
 
 P = ParamSpec("P")
 
 
 def console(*, json_output: bool = False) -> Console:
     """Where text for people goes: stderr when stdout is for the one JSON object."""
-    return Console(stderr=json_output, highlight=False, soft_wrap=True)
+    return Console(stderr=json_output, highlight=False, soft_wrap=True, emoji=False)
+
+
+def shown(text: object) -> str:
+    """Text from outside for `Console.print`: nothing in it is markup or obeyed by a terminal."""
+    return escape(printable(str(text)))
 
 
 def print_json(value: object) -> None:
@@ -27,19 +36,19 @@ def print_json(value: object) -> None:
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
-    """A table for people; numbers to the right."""
-    built = Table(title=title, title_justify="left", title_style="bold")
+    """A table for people; numbers to the right, and every cell is text, not markup."""
+    built = Table(title=shown(title), title_justify="left", title_style="bold")
     listed = [list(row) for row in rows]
     for index, column in enumerate(columns):
         numeric = all(isinstance(row[index], int | float) for row in listed)
         built.add_column(
-            column,
+            shown(column),
             justify="right" if numeric else "left",
             overflow="fold",
             no_wrap=index == 0,
         )
     for row in listed:
-        built.add_row(*(Text(str(cell)) for cell in row))
+        built.add_row(*(Text(printable(str(cell))) for cell in row))
     return built
 
 
@@ -49,6 +58,9 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
+            for name, value in kwargs.items():
+                if isinstance(value, Path):
+                    kwargs[name] = checked_path(value)
             command(*args, **kwargs)
         except InterruptedRunError as stop:
             _complain(str(stop), "yellow")
@@ -64,7 +76,9 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def _complain(message: str, style: str) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(message, style=style))
+    """Say it on stderr. A message may quote anything, so all but its line breaks is escaped."""
+    text = "\n".join(map(printable, message.split("\n")))
+    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(text, style=style))
 
 
 def duration(seconds: float) -> str:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
 
+from sdedge.cli.output import shown
 from sdedge.config import PhaseConfig, TrainConfig
 from sdedge.data.catalog import DATASETS, Dataset, load_dataset
 from sdedge.device import select_device
 from sdedge.errors import ExportError, RunError
+from sdedge.paths import checked_path
 from sdedge.run import RunDir, refuse_foreign
 from sdedge.space.network import Network
 from sdedge.space.saved import NetworkDescription, load_network
@@ -38,18 +39,18 @@ def preset_text(asked: str, preset: str) -> str:
 
 def absolute(path: str) -> str:
     """A path that means the same from any folder."""
-    return str(Path(path).expanduser().absolute())
+    return str(checked_path(path).absolute())
 
 
 def with_absolute_paths(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """A run is gone on with from any folder, so it keeps folders by their absolute paths."""
     fixed = {"data_root": "data", **overrides}
-    fixed["data_root"] = absolute(fixed["data_root"])
+    for name in ("data_root", "benchmark_table"):
+        if isinstance(path := fixed.get(name), str):  # the config refuses anything else
+            fixed[name] = absolute(path)
     dataset = fixed.get("dataset")
-    if isinstance(dataset, str) and dataset not in DATASETS and Path(dataset).expanduser().is_dir():
+    if isinstance(dataset, str) and dataset not in DATASETS and checked_path(dataset).is_dir():
         fixed["dataset"] = absolute(dataset)
-    if table := fixed.get("benchmark_table"):
-        fixed["benchmark_table"] = absolute(table)
     return fixed
 
 
@@ -86,9 +87,9 @@ def open_dataset(config: PhaseConfig, out: Console) -> Dataset:
             lambda done, total: bar.update(task, completed=done, total=total),
         )
     for note in dataset.notes:
-        out.print(f"[yellow]{escape(note)}[/yellow]")
+        out.print(f"[yellow]{shown(note)}[/yellow]")
     out.print(
-        f"[dim]{escape(dataset.name)}: {len(dataset.train.labels):,} training and "
+        f"[dim]{shown(dataset.name)}: {len(dataset.train.labels):,} training and "
         f"{len(dataset.test.labels):,} test images of {dataset.image_size} px, "
         f"{len(dataset.classes)} classes[/dim]"
     )

@@ -6,10 +6,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from sdedge.cli.output import architecture_lines, duration, mebibytes, percent
+from sdedge.cli.output import architecture_lines, duration, mebibytes, percent, shown
 from sdedge.loop import Estimate
 from sdedge.loop import Progress as PhaseProgress
 
@@ -96,7 +95,7 @@ class ConsoleReporter:
         self._console.print("  ".join(line))
         if "genotype" in record:
             found = architecture_lines(record["genotype"])[0].split(maxsplit=1)[1]
-            self._console.print(f"[dim]           {escape(found)}[/dim]")
+            self._console.print(f"[dim]           {shown(found)}[/dim]")
 
     def stopping(self) -> None:
         """A stop was asked for."""

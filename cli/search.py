@@ -6,10 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from sdedge.cli import options
-from sdedge.cli.output import architecture_lines, console, duration, guarded, percent, print_json
+from sdedge.cli.output import (
+    architecture_lines,
+    console,
+    duration,
+    guarded,
+    percent,
+    print_json,
+    shown,
+)
 from sdedge.config import SearchConfig
 from sdedge.genotype import Genotype
 
@@ -175,21 +182,21 @@ def _announce(out: Console, config: SearchConfig, name: str, started: str, path:
         if config.task in ("semantic", "mim", "masked-classification")
         else ""
     )
-    out.print(f"[bold]Search[/bold] on {escape(name)}, {started}")
+    out.print(f"[bold]Search[/bold] on {shown(name)}, {started}")
     out.print(
         f"  task {config.task}{mask}; strategy {config.strategy}; {config.cells} cells "
         f"{'a stage, from' if config.space == 'nas-bench-201' else 'of'} {config.channels} "
         f"channels; {config.epochs} epochs, batch {config.batch_size}, "
         f"seed {config.seed}"
     )
-    out.print(f"[dim]  run directory {escape(str(path))}[/dim]")
+    out.print(f"[dim]  run directory {shown(path)}[/dim]")
 
 
 def _report(out: Console, result: "SearchResult", path: Path) -> None:
     genotype, last = result.genotype, result.records[result.epoch]
     out.print(f"[bold]Found[/bold] in {duration(result.seconds)}")
     for line in architecture_lines(genotype.to_dict()):
-        out.print(f"  {escape(line)}")
+        out.print(f"  {shown(line)}")
     if "valid_accuracy" in last:
         out.print(
             f"  supernet accuracy on the search half {percent(last['valid_accuracy'])} (best in "
@@ -202,4 +209,4 @@ def _report(out: Console, result: "SearchResult", path: Path) -> None:
             "will be weak. Search longer, with another seed, or take a published cell (sdedge "
             "genotype list).[/yellow]"
         )
-    out.print(f"  {escape(str(path))}/genotype.json, cell.svg, cell.png")
+    out.print(f"  {shown(path)}/genotype.json, cell.svg, cell.png")

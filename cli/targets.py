@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from sdedge.cli import options
-from sdedge.cli.output import console, guarded, print_json, table, threads_text
+from sdedge.cli.output import console, guarded, print_json, shown, table, threads_text
 from sdedge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,8 +33,8 @@ def targets(context: typer.Context, json_output: options.Json = False) -> None:
     out = console()
     width = max(len(target.name) for target in listed)
     for target in listed:
-        out.print(f"[bold]{escape(target.name):{width}}[/bold]  {escape(target.title)}")
-        out.print(f"[dim]{'':{width}}  {escape(_summary(target))}[/dim]")
+        out.print(f"[bold]{shown(target.name):{width}}[/bold]  {shown(target.title)}")
+        out.print(f"[dim]{'':{width}}  {shown(_summary(target))}[/dim]")
     out.print(
         "This machine: sdedge targets calibrate host. A board: sdedge bundle, run it there, then\n"
         "sdedge targets calibrate NAME result.json."
@@ -62,9 +61,9 @@ def show(name: Name, json_output: options.Json = False) -> None:
         print_json({"name": target.name, **target.to_dict()})
         return
     out = console()
-    out.print(f"[bold]{escape(target.title)}[/bold] ({escape(target.chip)})")
+    out.print(f"[bold]{shown(target.title)}[/bold] ({shown(target.chip)})")
     measured = "" if target.measured else ", rates from published latencies"
-    out.print(f"  {escape(target.runtime)}, {threads_text(target.threads)}{measured}")
+    out.print(f"  {shown(target.runtime)}, {threads_text(target.threads)}{measured}")
     facts = {
         "clock": target.clock_mhz and f"{target.clock_mhz} MHz",
         "RAM": _size(target.ram_bytes),
@@ -82,7 +81,7 @@ def show(name: Name, json_output: options.Json = False) -> None:
         out.print(f"  {_layout(rates)}\n  {_band(rates.error)}")
     out.print("[bold]sources[/bold]")
     for figure, source in target.sources.items():
-        out.print(f"  {figure}: {escape(source)}")
+        out.print(f"  {shown(figure)}: {shown(source)}")
 
 
 @app.command()
@@ -130,14 +129,14 @@ def calibrate(
         print_json({"name": target.name, "path": str(path), **target.to_dict()})
         return
     for precision, rates in target.rates.items():
-        out.print(f"{escape(name)} in {precision}: {_band(rates.error)}")
+        out.print(f"{shown(name)} in {precision}: {_band(rates.error)}")
     unsettled = sum(row.get("settled") is False for row in measured["micro"])
     if 4 * unsettled > len(measured["micro"]):
         out.print(
             f"[yellow]{unsettled} of {len(measured['micro'])} measurements did not settle: other "
             "work was using the machine. Measure again when it is idle.[/yellow]"
         )
-    out.print(f"written to {escape(str(path))}")
+    out.print(f"written to {shown(path)}")
 
 
 def _measure(out: Console, threads: int) -> dict[str, Any]:

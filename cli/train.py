@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from sdedge.cli import options
-from sdedge.cli.output import console, duration, guarded, percent, print_json
+from sdedge.cli.output import console, duration, guarded, percent, print_json, shown
 from sdedge.config import TrainConfig
+from sdedge.paths import checked_path
 
 if TYPE_CHECKING:
     from sdedge.genotype import Genotype
@@ -95,13 +95,13 @@ def start_training(
         phase = TrainPhase(config, genotype, data)
         run = RunDir.create(data.name, path)
         if name is not None:
-            carry_budget(RunDir(Path(name)), run)
-    out.print(f"[bold]Train[/bold] on {escape(data.name)}, {started}")
+            carry_budget(RunDir(checked_path(name)), run)
+    out.print(f"[bold]Train[/bold] on {shown(data.name)}, {started}")
     out.print(
         f"  {config.cells} cells of {config.channels} channels; {config.epochs} epochs, "
         f"batch {config.batch_size}, seed {config.seed}"
     )
-    out.print(f"[dim]  run directory {escape(str(run.path))}[/dim]")
+    out.print(f"[dim]  run directory {shown(run.path)}[/dim]")
     with ConsoleReporter(out) as reporter:
         result = run_training(phase, run, reporter, resume=resume)
     out.print(
@@ -109,7 +109,7 @@ def start_training(
         f"{percent(result.test_accuracy)}, {result.counts.params:,} parameters, "
         f"{result.counts.macs / 1e6:,.1f} M multiply-accumulates an image"
     )
-    out.print(f"  {escape(str(run.weights))}")
+    out.print(f"  {shown(run.weights)}")
     return {
         "run": str(run.path),
         "test_accuracy": result.test_accuracy,
@@ -141,7 +141,7 @@ def _prepare(
         genotype = load_genotype(origin.made_by(origin.genotype, "search"))
         refuse_taken(path, "train", beside=("search",))
     else:
-        origin = RunDir(Path(name))
+        origin = RunDir(checked_path(name))
         genotype = load_genotype(name)
         refuse_taken(path, "train")
     chosen = resolve_preset(preset, overrides)

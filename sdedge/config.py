@@ -12,6 +12,8 @@ from types import MappingProxyType, UnionType
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from sdedge.errors import ConfigError
+from sdedge.escape import quoted
+from sdedge.paths import path_problem
 
 
 def _require(holds: bool, field: str, value: object, rule: str) -> None:
@@ -68,6 +70,9 @@ def parse_settings(
     return parsed
 
 
+_PATHS = {"dataset", "data_root", "target", "benchmark_table"}  # or names
+
+
 @dataclass(frozen=True, kw_only=True)
 class PhaseConfig:
     """What a search and a training have in common."""
@@ -87,6 +92,9 @@ class PhaseConfig:
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
             _require(_fits(getattr(self, name), hint), name, getattr(self, name), _describe(hint))
+        for name in _PATHS & vars(self).keys():
+            if (path := getattr(self, name)) is not None and (problem := path_problem(path)):
+                raise ConfigError(f"{name} is {quoted(path)}, which cannot be a path: {problem}")
         _require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2 (batch norm)")
         for name in ("seed", "data_seed"):

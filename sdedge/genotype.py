@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from sdedge.errors import GenotypeError
+from sdedge.escape import quoted
+from sdedge.paths import checked_path
 
 # The eight operations of the DARTS space, in the order of the rows of alpha (DARTS, section 3.1).
 DARTS_OPERATIONS = (
@@ -180,14 +182,14 @@ def load_genotype(name_or_file: str | Path) -> Genotype:
     """
     if str(name_or_file) in published():
         return published()[str(name_or_file)].genotype
-    path = Path(name_or_file)
+    path = checked_path(name_or_file, error=GenotypeError)
     try:
         if path.is_dir():
             path = path / "genotype.json"
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise GenotypeError(
-            f"no genotype {str(name_or_file)!r}: neither a file nor a published name. "
+            f"no genotype {quoted(name_or_file)}: neither a file nor a published name. "
             f"Published: {_list(published())}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:

@@ -44,6 +44,7 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
             "sdedge.nasbench201",
             "sdedge.errors",
             "sdedge.escape",
+            "sdedge.paths",
             "sdedge.schema",
             "sdedge.__init__",
         )

@@ -11,6 +11,7 @@ from sdedge.data.meta import META_FILE, Meta, read_meta
 from sdedge.data.shapes import CLASSES, IMAGES, SHAPES_SIZE, shapes_source
 from sdedge.data.source import Source
 from sdedge.errors import ConfigError, DataError
+from sdedge.paths import checked_path
 
 __all__ = [
     "DATASETS",
@@ -67,7 +68,7 @@ def _source(name: str, data_root: Path, image_size: int | None, seed: int) -> So
         return cifar_source(name, data_root, image_size)
     if name == "shapes":
         return shapes_source(image_size, seed)
-    folder = Path(name).expanduser()
+    folder = checked_path(name, error=DataError)
     if folder.is_dir():
         return folder_source(folder, image_size, seed)
     if folder.exists():

@@ -20,6 +20,7 @@ from typing import Any
 
 from sdedge.errors import DataError, GenotypeError
 from sdedge.nasbench201 import OPERATIONS, Nb201Cell
+from sdedge.paths import checked_path
 
 # Data set -> what the official archive calls it.
 DATASETS = {
@@ -111,7 +112,7 @@ def read_benchmark_table(path: str | Path) -> BenchmarkTable:
         DataError: the table is missing or malformed, with the file and the line; or the package
             that reads it is not installed.
     """
-    path = Path(path)
+    path = checked_path(path, error=DataError)
     if not path.exists():
         raise DataError(f"no benchmark table {path}; give a CSV file, or a NATS-Bench archive")
     entries = _csv_entries(path) if path.suffix.lower() == ".csv" else _official_entries(path)

@@ -37,6 +37,7 @@ from sdedge.deploy.graph.read import Kind, Precision
 from sdedge.deploy.memory.plan import OPERATOR_BYTES
 from sdedge.deploy.targets.fields import Fields
 from sdedge.errors import RunError, TargetError
+from sdedge.paths import checked_path, home_folder
 from sdedge.run import read_json, write_json
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -149,7 +150,7 @@ def load_target(name_or_path: str | Path) -> Target:
     """
     name = str(name_or_path)
     if name.endswith(".json") or os.sep in name:
-        return read_target(Path(name))
+        return read_target(checked_path(name, error=TargetError))
     found = _files()
     if name in found:
         return read_target(found[name])
@@ -200,14 +201,29 @@ def check_name(name: str) -> None:
 
 
 def user_folder() -> Path:
-    """Where measured profiles lie."""
-    root = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(root) / "sdedge" / "targets"
+    """Where measured profiles lie; TargetError for a user without a home folder."""
+    root = os.environ.get("XDG_DATA_HOME", "")
+    if os.path.isabs(root):  # by the XDG specification no other value counts
+        return Path(root) / "sdedge" / "targets"
+    if home := home_folder():
+        return home / ".local" / "share" / "sdedge" / "targets"
+    raise TargetError(
+        "this user has no home folder for measured profiles; set XDG_DATA_HOME to a folder"
+    )
 
 
 def _files() -> dict[str, Path]:
     """Profiles by name, a measured one before a shipped one."""
-    return {**_shipped_files(), **{path.stem: path for path in user_folder().glob("*.json")}}
+    return {**_shipped_files(), **_user_files()}
+
+
+def _user_files() -> dict[str, Path]:
+    try:
+        folder = user_folder()
+        names = os.listdir(folder)
+    except (TargetError, OSError):  # a folder that this user cannot have or read
+        return {}
+    return {name[:-5]: folder / name for name in names if name.endswith(".json")}
 
 
 def _shipped_files() -> dict[str, Path]:
