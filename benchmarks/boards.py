@@ -21,7 +21,7 @@ from reference_networks import NETWORKS
 from sdedge.deploy.graph.read import Precision
 from sdedge.deploy.targets.rates import Sample, error_band, fit_rates, held_out_ratios
 from sdedge.deploy.targets.target import KINDS, MEMORY, ErrorBand, Rates
-from sdedge.run import write_json
+from sdedge.files import write_json
 
 ANCHORS = Path(__file__).with_name("anchors.json")
 TARGETS = Path(__file__).parents[1] / "sdedge" / "deploy" / "targets" / "profiles"

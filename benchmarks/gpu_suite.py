@@ -35,8 +35,9 @@ from sdedge.data.catalog import load_dataset
 from sdedge.device import make_deterministic
 from sdedge.environment import describe_environment
 from sdedge.errors import BenchError, SdedgeError
+from sdedge.files import write_json
 from sdedge.loop import Estimate, Progress
-from sdedge.run import RunDir, write_json
+from sdedge.run import RunDir
 from sdedge.search.phase import SearchPhase
 from sdedge.search.runner import run_search
 

@@ -21,13 +21,13 @@ import triton
 from torch import Tensor
 from triton.testing import do_bench
 
+from sdedge.files import write_json
 from sdedge.kernels import masked_mse, mixed_sum, pools, separable
 from sdedge.kernels.batch_norm import batch_statistics
 from sdedge.kernels.masked_mse.reference import masked_mse_reference
 from sdedge.kernels.mixed_sum.reference import mixed_sum_reference
 from sdedge.kernels.pools.reference import pools_reference
 from sdedge.kernels.separable.reference import separable_reference
-from sdedge.run import write_json
 
 Operator = Callable[..., list[Tensor]]  # of the leaves
 

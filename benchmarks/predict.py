@@ -41,7 +41,7 @@ from sdedge.deploy.onnx.write import to_program
 from sdedge.deploy.targets.rates import Sample, error_band, predicted_ms
 from sdedge.deploy.targets.target import PRECISIONS
 from sdedge.environment import describe_environment
-from sdedge.run import write_json
+from sdedge.files import write_json
 from sdedge.space.darts import random_genotype
 from sdedge.space.saved import NetworkDescription
 

@@ -1,5 +1,6 @@
 """sdedge bench"""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -11,7 +12,8 @@ from sdedge.cli import options
 from sdedge.cli.fits import print_device, print_devices, print_notes, print_standings
 from sdedge.cli.output import console, guarded, mebibytes, print_json, shown, table, threads_text
 from sdedge.errors import ConfigError, RunError
-from sdedge.run import RunDir, read_json, write_json
+from sdedge.files import write_json
+from sdedge.run import RunDir, read_json
 
 if TYPE_CHECKING:
     from sdedge.deploy.fit.check import Limits
@@ -89,24 +91,25 @@ def bench(
     chosen, image = _precision(precision, int8=int8), _dimensions(shape)
     out = console(json_output=json_output)
     network = _Network.find(run, model)
-    rows = network.predict(target, limits, chosen, partial=partial) if predicts else []
-    value: dict[str, Any] = {}
-    measured = None
-    if measures:
-        # To be comparable with its prediction; another device's threads are not this machine's.
-        predicted = next((row.target.threads for row in rows if row.target.name == HOST), None)
-        measured = network.measure(
-            out,
-            chosen,
-            batch=1 if batch is None else batch,
-            threads=predicted if threads is None else threads,
-            shape=image,
-            profile=profile,
-        )
-        value = {"model_path": str(network.file(chosen)), **measured.to_dict()}
-    if predicts:
-        value |= network.compare(out, rows, limits, measured)
-    value["mlperf_tiny"] = network.place(out)
+    with network.lock():
+        rows = network.predict(target, limits, chosen, partial=partial) if predicts else []
+        value: dict[str, Any] = {}
+        measured = None
+        if measures:
+            # To be comparable with its prediction; another device's threads are not this machine's.
+            predicted = next((row.target.threads for row in rows if row.target.name == HOST), None)
+            measured = network.measure(
+                out,
+                chosen,
+                batch=1 if batch is None else batch,
+                threads=predicted if threads is None else threads,
+                shape=image,
+                profile=profile,
+            )
+            value = {"model_path": str(network.file(chosen)), **measured.to_dict()}
+        if predicts:
+            value |= network.compare(out, rows, limits, measured)
+        value["mlperf_tiny"] = network.place(out)
     if json_output:
         print_json(value)
 
@@ -114,12 +117,13 @@ def bench(
 def start_bench(out: Console, path: Path | None, model: Path | None) -> dict[str, Any]:
     """Measure, tell about it on `out`, and give the JSON summary; a run's goes to bench.json."""
     network = _Network.find(path, model)
-    measured = network.measure(out)
-    return {
-        "model_path": str(network.model),
-        **measured.to_dict(),
-        "mlperf_tiny": network.place(out),
-    }
+    with network.lock():
+        measured = network.measure(out)
+        return {
+            "model_path": str(network.model),
+            **measured.to_dict(),
+            "mlperf_tiny": network.place(out),
+        }
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,10 @@ class _Network:
             return cls(None, model)
         opened = RunDir.open(run)
         return cls(opened, opened.made_by(opened.onnx, "export"))
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the run, which keeps the results; nothing is written for a file."""
+        return self.run.lock() if self.run else nullcontext()
 
     def file(self, precision: "Precision | None") -> Path:
         """What to measure."""

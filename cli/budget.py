@@ -15,9 +15,10 @@ from sdedge.cli.output import kilobytes, milliseconds, shown
 from sdedge.cli.progress import ConsoleReporter
 from sdedge.config import SearchConfig
 from sdedge.errors import ConfigError, RunError
+from sdedge.files import write_json
 from sdedge.genotype import Genotype
 from sdedge.paths import checked_path
-from sdedge.run import RunDir, read_json, write_json
+from sdedge.run import RunDir, read_json
 
 if TYPE_CHECKING:
     from sdedge.deploy.fit.prices import Plan

@@ -1,5 +1,6 @@
 """sdedge bundle"""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -30,8 +31,9 @@ def bundle(
     out = console(json_output=json_output)
     opened = RunDir.open(run)
     opened.made_by(opened.onnx, "export")
-    data = open_training_data(out, opened, dataset, data_root)
-    path, models = bundle_run(opened, data.test, file)
+    with opened.lock() if file is None else nullcontext():
+        data = open_training_data(out, opened, dataset, data_root)
+        path, models = bundle_run(opened, data.test, file)
     size = path.stat().st_size
     out.print(f"[bold]Bundled[/bold] {shown(', '.join(models))} in {shown(path)}")
     out.print(

@@ -1,6 +1,7 @@
 """sdedge compare"""
 
 import re
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,33 +73,43 @@ def compare(
     from sdedge.cli.comparing import opener, report, run_trials
     from sdedge.cli.nasbench import known_cells
     from sdedge.compare.trial import check_on_data, is_finished
-    from sdedge.run import RunDir, write_json
+    from sdedge.files import write_json
+    from sdedge.lock import lock_folder, lock_if_there
+    from sdedge.run import RunDir
 
     if markdown + latex + json_output > 1:
         raise ConfigError("--markdown, --latex and --json exclude each other")
     out = console(json_output=markdown or latex or json_output)
     overrides = options.overrides(context, SearchConfig, settings)
-    if resume:
-        options.refuse_with_resume(sorted(_given(context) - _WITH_RESUME))
-        plan = _resumed(run, benchmark_table, seeds if "seeds" in _given(context) else None)
+    given = _given(context)
+    with ExitStack() as held:
+        if resume:
+            options.refuse_with_resume(sorted(given - _WITH_RESUME))
+            held.enter_context(lock_if_there(run))
+            plan = _resumed(run, benchmark_table, seeds if "seeds" in given else None)
+        else:
+            chosen = get_recipe(recipe) if recipe else None
+            plan = _plan(
+                chosen, strategies, seeds, preset, train, random, overrides, train_settings
+            )
+            _check_folder(run)
+            held.enter_context(lock_if_there(run))
         known = known_cells(plan.settings.get("benchmark_table"))
-    else:
-        chosen = get_recipe(recipe) if recipe else None
-        plan = _plan(chosen, strategies, seeds, preset, train, random, overrides, train_settings)
-        known = known_cells(plan.settings.get("benchmark_table"))
-        _check_folder(run)
-    opened = opener(out)
-    for method in plan.methods:
-        if not (resume and run and is_finished(run, method, plan.seeds)):
-            check_on_data(plan, method, opened)
-    folder = run if run and resume else RunDir.create("comparison", run).path
-    write_json(folder / FILE, {"plan": plan.to_dict()})
-    rows, problem = run_trials(out, plan, folder, opened)
-    if problem and not rows:
-        raise problem
-    summary, value = report(out, plan, folder, rows, known)
-    if problem:
-        raise problem
+        opened = opener(out)
+        for method in plan.methods:
+            if not (resume and run and is_finished(run, method, plan.seeds)):
+                check_on_data(plan, method, opened)
+        folder = run if run and resume else RunDir.create("comparison", run).path
+        held.enter_context(lock_folder(folder))
+        if not resume:
+            _check_folder(folder)  # another may have come first
+        write_json(folder / FILE, {"plan": plan.to_dict()})
+        rows, problem = run_trials(out, plan, folder, opened)
+        if problem and not rows:
+            raise problem
+        summary, value = report(out, plan, folder, rows, known)
+        if problem:
+            raise problem
     if json_output:
         print_json({"run": str(folder), **value})
     elif markdown or latex:

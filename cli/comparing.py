@@ -19,7 +19,7 @@ from sdedge.compare.summary import NOTES, PARTS, TITLES, Table, summarise
 from sdedge.compare.trial import RECORD, OpenDataset, cuts, place, run_trial, trial_config
 from sdedge.config import PhaseConfig
 from sdedge.errors import InterruptedRunError, RunError, SdedgeError
-from sdedge.run import write_json
+from sdedge.files import write_json
 
 if TYPE_CHECKING:
     from sdedge.data.dataset import Dataset

@@ -9,6 +9,7 @@ from sdedge.cli.export import start_export
 from sdedge.cli.output import console, duration, guarded, print_json, shown
 from sdedge.cli.search import start_search
 from sdedge.cli.train import start_training
+from sdedge.lock import lock_folder
 
 
 @guarded
@@ -26,9 +27,10 @@ def demo(
     started = time.monotonic()
     searched = start_search(out, "demo", overrides, run, resume=False)
     path = Path(searched["run"])
-    trained = start_training(out, "demo", overrides, None, path, resume=False)
-    exported = start_export(out, path)
-    profiled = start_bench(out, path, None)
+    with lock_folder(path):
+        trained = start_training(out, "demo", overrides, None, path, resume=False)
+        exported = start_export(out, path)
+        profiled = start_bench(out, path, None)
     seconds = time.monotonic() - started
     out.print(
         f"[bold]The whole chain took {duration(seconds)}[/bold]; everything is in {shown(path)}"

@@ -92,8 +92,8 @@ def report_epochs(
     Cells that the table does not hold are left out, the one found with a word.
     """
     from sdedge.analysis.standings import draw_standings
+    from sdedge.files import write_json
     from sdedge.nasbench201 import Nb201Cell
-    from sdedge.run import write_json
     from sdedge.search.benchmark_table import DATASETS
     from sdedge.search.lookup import look_up_epochs
 

@@ -1,7 +1,6 @@
 """What commands say: tables for people, one JSON object for programs, errors on one line."""
 
 import functools
-import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.text import Text
 from sdedge.errors import InterruptedRunError, SdedgeError
 from sdedge.escape import printable
 from sdedge.paths import checked_path
+from sdedge.schema import encode_json
 
 P = ParamSpec("P")
 
@@ -32,7 +32,7 @@ def shown(text: object) -> str:
 
 def print_json(value: object) -> None:
     """The one JSON object on stdout."""
-    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.write(encode_json(value, source="the result") + "\n")
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:

@@ -1,5 +1,6 @@
 """sdedge search"""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -97,6 +98,19 @@ def start_search(
     out: Console, preset: str, overrides: dict[str, Any], path: Path | None, *, resume: bool
 ) -> dict[str, Any]:
     """Run a search, tell about it on `out`, and give its JSON summary."""
+    with ExitStack() as held:
+        return _start(out, preset, overrides, path, held, resume=resume)
+
+
+def _start(
+    out: Console,
+    preset: str,
+    overrides: dict[str, Any],
+    path: Path | None,
+    held: ExitStack,  # takes the lock of the run directory
+    *,
+    resume: bool,
+) -> dict[str, Any]:
     from sdedge.analysis.drawing import draw_architecture
     from sdedge.cli.budget import (
         BudgetReporter,
@@ -116,7 +130,9 @@ def start_search(
         with_absolute_paths,
     )
     from sdedge.cli.progress import ConsoleReporter
-    from sdedge.run import RunDir, write_json
+    from sdedge.files import write_json
+    from sdedge.lock import lock_if_there
+    from sdedge.run import RunDir
     from sdedge.search.phase import check_search
     from sdedge.search.runner import run_search
     from sdedge.search.stages import build_search
@@ -126,6 +142,7 @@ def start_search(
         table = overrides.pop("benchmark_table", None)  # may come later
         options.refuse_with_resume(overrides)
         run = RunDir.open(path)
+        held.enter_context(run.lock())
         config = SearchConfig.from_dict(run.settings("search"), source=str(run.config))
         if table:
             config = replace(config, benchmark_table=absolute(table))
@@ -139,6 +156,7 @@ def start_search(
         config = SearchConfig.from_preset(chosen, with_absolute_paths(overrides), strategy.settings)
         check_search(config)
         refuse_taken(path, "search")
+        held.enter_context(lock_if_there(path))
         known = known_cells(config.benchmark_table)
         started = preset_text(preset, chosen)
         problem = known_problem(config)
@@ -148,6 +166,8 @@ def start_search(
             plan = plan_budget(out, config, len(data.classes), data.image_size)
         phase = build_search(config, data, plan.costs if plan else None)
         run = RunDir.create(data.name, path)
+        held.enter_context(run.lock())
+        refuse_taken(run.path, "search")  # another may have come first
         if plan:
             write_json(budget_file(run), plan.to_dict())
     _announce(out, config, data.name, started, run.path)

@@ -1,5 +1,6 @@
 """sdedge train"""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,10 +75,25 @@ def start_training(
     resume: bool,
 ) -> dict[str, Any]:
     """Run a training, tell about it on `out`, and give its JSON summary."""
+    with ExitStack() as held:
+        return _start(out, preset, overrides, name, path, held, resume=resume)
+
+
+def _start(
+    out: Console,
+    preset: str,
+    overrides: dict[str, Any],
+    name: str | None,
+    path: Path | None,
+    held: ExitStack,  # takes the lock of the run directory
+    *,
+    resume: bool,
+) -> dict[str, Any]:
     from sdedge.cli.budget import carry_budget
     from sdedge.cli.phases import open_dataset
     from sdedge.cli.progress import ConsoleReporter
     from sdedge.genotype import load_genotype
+    from sdedge.lock import lock_if_there
     from sdedge.run import RunDir
     from sdedge.train.phase import TrainPhase
     from sdedge.train.runner import run_training
@@ -85,15 +101,19 @@ def start_training(
     if resume:
         options.refuse_with_resume([*overrides, *(["genotype"] if name else [])])
         run = RunDir.open(path)
+        held.enter_context(run.lock())
         config = TrainConfig.from_dict(run.settings("train"), source=str(run.config))
         started = "resumed"
         data = open_dataset(config, out)
         phase = TrainPhase(config, load_genotype(run.genotype), data)
     else:
         config, genotype, path, started = _prepare(out, preset, overrides, name, path)
+        held.enter_context(lock_if_there(path))
         data = open_dataset(config, out)
         phase = TrainPhase(config, genotype, data)
         run = RunDir.create(data.name, path)
+        held.enter_context(run.lock())
+        _refuse_taken(run.path, name)  # another may have come first
         if name is not None:
             carry_budget(RunDir(checked_path(name)), run)
     out.print(f"[bold]Train[/bold] on {shown(data.name)}, {started}")
@@ -130,7 +150,7 @@ def _prepare(
     depth if it had a budget.
     """
     from sdedge.cli.budget import budgeted_size
-    from sdedge.cli.phases import preset_text, refuse_taken, resolve_preset, with_absolute_paths
+    from sdedge.cli.phases import preset_text, resolve_preset, with_absolute_paths
     from sdedge.genotype import load_genotype
     from sdedge.run import RunDir
     from sdedge.train.phase import check_training
@@ -139,11 +159,10 @@ def _prepare(
         origin = RunDir.open(path)
         path = origin.path
         genotype = load_genotype(origin.made_by(origin.genotype, "search"))
-        refuse_taken(path, "train", beside=("search",))
     else:
         origin = RunDir(checked_path(name))
         genotype = load_genotype(name)
-        refuse_taken(path, "train")
+    _refuse_taken(path, name)
     chosen = resolve_preset(preset, overrides)
     searched = origin.phases().get("search", {})
     inherited = {k: searched[k] for k in _INHERITED if searched.get(k) is not None}
@@ -154,3 +173,10 @@ def _prepare(
     config = TrainConfig.from_preset(chosen, with_absolute_paths({**inherited, **overrides}))
     check_training(config)
     return config, genotype, path, preset_text(preset, chosen)
+
+
+def _refuse_taken(path: Path | None, name: str | None) -> None:
+    """RunError when `path` cannot take a training of the genotype `name` (None: of its search)."""
+    from sdedge.cli.phases import refuse_taken
+
+    refuse_taken(path, "train", beside=() if name else ("search",))

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sdedge.errors import RunError
-from sdedge.run import write_atomic
+from sdedge.files import write_atomic
+from sdedge.schema import encode_json
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Checkpoint:
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write one file; RunError when the disk is full or the folder read-only."""
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, save(contiguous, metadata={"sdedge": json.dumps(header)}))
+    described = encode_json(header, source=f"cannot write {path}")
+    write_atomic(path, save(contiguous, metadata={"sdedge": described}))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -15,74 +15,33 @@
 A comparison is a folder with comparison.json and its pictures; in it is a run directory, with
 trial.json, for each method and seed.
 
-Every write is atomic: a temporary file in the same folder, fsync, rename. No torch here.
+Every write is atomic (`sdedge.files`), and one process at a time writes (`sdedge.lock`). No torch
+here.
 """
 
-import errno
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sdedge.errors import RunError
+from sdedge.files import (
+    append_line,
+    explain_write_errors,
+    is_temporary,
+    write_atomic,
+    write_json,
+)
+from sdedge.lock import LOCK_FILE, lock_folder
+from sdedge.schema import encode_json
 
 RUNS_ROOT = Path("runs")
 # The first files of a run: a folder with one of them is a run, or was going to be.
 _OWN = {"config.json", "environment.json", "genotype.json", "budget.json"}
-
-
-@contextmanager
-def explain_write_errors(path: Path) -> Iterator[None]:
-    """Turn a failed write below `path` into a RunError that says what to do about it."""
-    try:
-        yield
-    except OSError as error:
-        advice = "Free some space, or choose" if error.errno == errno.ENOSPC else "Choose"
-        raise RunError(
-            f"cannot write {path}: {error.strerror or error}. "
-            f"{advice} another folder with --run; what was there is unchanged."
-        ) from error
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that readers see the old file or the whole new one.
-
-    Raises RunError when the folder cannot be written or the disk is full.
-    """
-    with explain_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:  # Ctrl-C as well
-            temporary.unlink(missing_ok=True)
-            raise
-        sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write `value` as indented JSON, atomically."""
-    write_atomic(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -111,9 +70,8 @@ class RunDir:
         Raises RunError when `path` cannot be made, or holds files but no run.
         """
         if path is None:
-            path = _unused(root / f"{datetime.now():%Y%m%d-%H%M%S}-{name}")
-        else:
-            refuse_foreign(path)
+            return cls(_make_new(root / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"))
+        refuse_foreign(path)
         with explain_write_errors(path):
             path.mkdir(parents=True, exist_ok=True)
         return cls(path)
@@ -123,7 +81,15 @@ class RunDir:
         """Open `path`, or the newest run below `root`; RunError when there is none."""
         if path is not None:
             if not (path / "config.json").is_file():
-                raise RunError(f"{path} is not a run directory (it has no config.json)")
+                raise RunError(
+                    f"{path} is not a run directory (it has no config.json)"
+                    + (
+                        "; if its first command was killed as it began, give that again, "
+                        "without --resume"
+                        if path.is_dir() and _is_ours(path)
+                        else ""
+                    )
+                )
             return cls(path)
         configs = sorted(root.glob("*/config.json"), key=lambda file: file.stat().st_mtime)
         if not configs:
@@ -132,6 +98,10 @@ class RunDir:
                 "or name one with --run"
             )
         return cls(configs[-1].parent)
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold this directory to write into it; RunError, naming the holder, if another does."""
+        return lock_folder(self.path)
 
     @property
     def config(self) -> Path:
@@ -190,6 +160,14 @@ class RunDir:
             )
         return dict(phases[phase])
 
+    def begin_phase(
+        self, phase: str, settings: Mapping[str, Any], environment: Mapping[str, Any]
+    ) -> None:
+        """Record a phase that starts anew: what an earlier one would be resumed from goes."""
+        with explain_write_errors(self.checkpoint(phase)):
+            self.checkpoint(phase).unlink(missing_ok=True)
+        self.record_phase(phase, settings, environment)
+
     def record_phase(
         self, phase: str, settings: Mapping[str, Any], environment: Mapping[str, Any]
     ) -> None:
@@ -201,19 +179,11 @@ class RunDir:
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """Add one line to the metrics, on disk when this returns."""
-        with explain_write_errors(self.metrics), self.metrics.open("ab") as file:
-            file.write(json.dumps(record).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.metrics, encode_json(record, source=f"cannot write {self.metrics}"))
 
     def read_metrics(self, phase: str) -> list[dict[str, Any]]:
         """The records of `phase`, oldest first; a last line cut short by a crash is left out."""
         return [record for record in self._records() if record["phase"] == phase]
-
-    def remove_leftovers(self) -> None:
-        """Delete half-written checkpoints that a killed process left behind."""
-        for file in self.path.glob(".*.safetensors.*"):
-            file.unlink(missing_ok=True)
 
     def rewind_metrics(self, phase: str, keep: int) -> None:
         """Drop all but the first `keep` records of `phase`: the work after them is done again."""
@@ -223,7 +193,7 @@ class RunDir:
                 keep -= 1
                 if keep < 0:
                     continue
-            kept.append(json.dumps(record) + "\n")
+            kept.append(encode_json(record, source=str(self.metrics)) + "\n")
         write_atomic(self.metrics, "".join(kept).encode())
 
     def _records(self) -> list[dict[str, Any]]:
@@ -242,13 +212,25 @@ class RunDir:
 
 def refuse_foreign(path: Path) -> None:
     """Raise RunError for a folder that holds files, but nothing of a run."""
-    if path.is_dir() and os.listdir(path) and not _OWN & set(os.listdir(path)):
+    if path.is_dir() and not _is_ours(path):
         raise RunError(f"{path} holds other files; choose a new or an empty folder with --run")
 
 
-def _unused(path: Path) -> Path:
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is empty, but for what a killed process leaves, or holds a run's files."""
+    names = set(os.listdir(folder))
+    return bool(_OWN & names) or all(name == LOCK_FILE or is_temporary(name) for name in names)
+
+
+def _make_new(path: Path) -> Path:
+    """Make a folder of this name, or of the first like it that nobody has made yet."""
     candidate, number = path, 2
-    while candidate.exists():
-        candidate = path.with_name(f"{path.name}-{number}")
-        number += 1
-    return candidate
+    with explain_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                candidate.mkdir()
+                return candidate
+            except FileExistsError:
+                candidate = path.with_name(f"{path.name}-{number}")
+                number += 1

@@ -1,12 +1,14 @@
-"""JSON from files, checked against a type where it is read.
+"""JSON, checked against a type where it is read, and for finite numbers where it is written.
 
 A schema is a type: a dataclass, or builtins such as `dict[str, dict[str, Any]]`; bounds stand in
 its annotations, as `Annotated[int, msgspec.Meta(ge=1)]`. Numbers are finite and never text, and
 what does not fit is an error that names the file and the field.
 """
 
+import json
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +17,7 @@ import msgspec
 from sdedge.errors import RunError, SdedgeError
 from sdedge.escape import printable
 
-__all__ = ["decode_json", "read_record", "to_record"]
+__all__ = ["decode_json", "encode_json", "not_finite", "read_record", "to_record"]
 
 T = TypeVar("T")
 _BOM = b"\xef\xbb\xbf"
@@ -53,6 +55,31 @@ def to_record(
 ) -> T:
     """A value that was decoded before, such as a section of a file, as a `kind`."""
     return _checked(lambda: msgspec.convert(value, type=kind), source, error)
+
+
+def encode_json(
+    value: object,
+    *,
+    source: str,
+    indent: int | None = None,
+    error: type[SdedgeError] = RunError,
+) -> str:
+    """`value` as JSON text; `error` where a number in it is not finite, which JSON cannot say."""
+    for where, number in not_finite(value):
+        raise error(f"{source}: {where or 'it'} is {number}, and only finite numbers are results")
+    return json.dumps(value, indent=indent, allow_nan=False)
+
+
+def not_finite(value: object, where: str = "") -> Iterator[tuple[str, float]]:
+    """The infinities and NaNs in a JSON value at `where`, each with its place."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield where, value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from not_finite(item, f"{where}.{name}" if where else str(name))
+    elif isinstance(value, list | tuple):
+        for position, item in enumerate(value):
+            yield from not_finite(item, f"{where}[{position}]")
 
 
 def _checked(decode: Callable[[], T], source: str, error: type[SdedgeError]) -> T:

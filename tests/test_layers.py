@@ -40,6 +40,8 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
         "plain data": (
             "sdedge.config",
             "sdedge.run",
+            "sdedge.files",
+            "sdedge.lock",
             "sdedge.genotype",
             "sdedge.nasbench201",
             "sdedge.errors",

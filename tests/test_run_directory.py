@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from sdedge.errors import RunError
-from sdedge.run import RunDir, read_json, write_atomic, write_json
+from sdedge.files import write_atomic, write_json
+from sdedge.lock import LOCK_FILE
+from sdedge.run import RunDir, read_json
 
 
 @pytest.fixture
@@ -260,10 +262,25 @@ def test_a_missing_file_names_the_command_that_makes_it(run: RunDir) -> None:
         run.made_by(run.weights, "train")
 
 
-def test_leftovers_of_a_killed_process_are_removed(run: RunDir) -> None:
-    leftover = run.path / ".search.checkpoint.safetensors.x1y2"
-    leftover.write_bytes(b"half")
-    run.checkpoint("search").write_bytes(b"whole")
-    run.remove_leftovers()
-    assert not leftover.exists()
-    assert run.checkpoint("search").exists()
+@pytest.mark.parametrize("name", [LOCK_FILE, ".environment.json.0a1b2c3d.sdedge-part"])
+def test_what_a_killed_process_leaves_makes_no_folder_foreign(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    assert RunDir.create("x", tmp_path).path == tmp_path
+    with pytest.raises(RunError, match="give that again, without --resume"):
+        RunDir.open(tmp_path)
+    (tmp_path / "cat.jpg").write_bytes(b"")
+    with pytest.raises(RunError, match="holds other files"):
+        RunDir.create("x", tmp_path)
+
+
+def test_a_phase_that_begins_forgets_what_an_earlier_one_would_resume_from(run: RunDir) -> None:
+    run.checkpoint("search").write_bytes(b"earlier")
+    run.begin_phase("search", {"seed": 1}, {})
+    assert not run.checkpoint("search").exists()
+    assert run.settings("search") == {"seed": 1}
+
+
+def test_a_record_that_is_no_number_is_not_logged(run: RunDir) -> None:
+    with pytest.raises(RunError, match=r"metrics\.jsonl: budget\.ram is nan"):
+        run.append_metrics({"phase": "search", "budget": {"ram": float("nan")}})
+    assert not run.metrics.exists()

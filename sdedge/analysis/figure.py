@@ -12,7 +12,7 @@ from matplotlib.path import Path as Curve
 from matplotlib.ticker import MaxNLocator
 
 from sdedge.errors import ConfigError
-from sdedge.run import write_atomic
+from sdedge.files import write_atomic
 
 SUFFIXES = (".svg", ".png")
 KINDS = {

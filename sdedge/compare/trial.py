@@ -14,9 +14,10 @@ from sdedge.config import PhaseConfig, SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.device import derived_seed
 from sdedge.errors import ConfigError, RunError
+from sdedge.files import write_atomic, write_json
 from sdedge.genotype import Architecture, Genotype
 from sdedge.loop import Reporter
-from sdedge.run import RunDir, read_json, write_atomic, write_json
+from sdedge.run import RunDir, read_json
 from sdedge.search.phase import check_search
 from sdedge.search.runner import run_search
 from sdedge.search.spaces import get_space
@@ -142,19 +143,20 @@ def run_trial(
     if record.exists():
         return _finished(record, method, config)
     run = RunDir.create(method.folder, folder)
-    found, row = (_draw if method.random else _search)(config, run, opened, reporter)
-    row = {
-        "method": method.label,
-        "seed": seed,
-        "search": config.to_dict(),
-        "genotype": found.to_dict(),
-        **asdict(get_space(config.space).count(found)),
-        "skip_count": found.skip_count,
-        "collapsed": found.collapsed,
-        **row,
-        **_train(plan, config, found, run, opened, reporter),
-    }
-    write_json(record, row)
+    with run.lock():
+        found, row = (_draw if method.random else _search)(config, run, opened, reporter)
+        row = {
+            "method": method.label,
+            "seed": seed,
+            "search": config.to_dict(),
+            "genotype": found.to_dict(),
+            **asdict(get_space(config.space).count(found)),
+            "skip_count": found.skip_count,
+            "collapsed": found.collapsed,
+            **row,
+            **_train(plan, config, found, run, opened, reporter),
+        }
+        write_json(record, row)
     return read_json(record)
 
 

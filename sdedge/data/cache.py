@@ -30,7 +30,7 @@ from sdedge.data.meta import META_FILE, Meta, read_meta
 from sdedge.data.npy import RowFile, map_rows
 from sdedge.data.source import Decoded, Source, Stream
 from sdedge.errors import DataError
-from sdedge.run import sync
+from sdedge.files import sync
 
 __all__ = ["Progress", "cache_stem", "open_or_build"]
 

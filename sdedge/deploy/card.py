@@ -17,7 +17,8 @@ from sdedge.deploy.memory.plan import flash_bytes, plan_memory
 from sdedge.deploy.onnx.metadata import Metadata, read_metadata
 from sdedge.deploy.snippets import cpp_snippet, python_snippet
 from sdedge.errors import RunError
-from sdedge.run import RunDir, read_json, write_atomic
+from sdedge.files import write_atomic
+from sdedge.run import RunDir, read_json
 
 CARD = "model-card.md"
 PER_CLASS = "per_class"  # in export.json: the dicts of ClassCount

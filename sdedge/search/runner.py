@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdedge.environment import describe_environment
+from sdedge.files import write_atomic
 from sdedge.genotype import Architecture
 from sdedge.kernels import dispatch
 from sdedge.loop import Reporter, run_phase
-from sdedge.run import RunDir, write_atomic
+from sdedge.run import RunDir
 from sdedge.search.phase import SearchPhase
 from sdedge.search.stages import StagedSearch
 
@@ -41,14 +42,15 @@ def run_search(
     config = phase.config
     dispatch.reset()
     environment = {**describe_environment(phase.device), "step": config.step}
-    if not resume:
-        run.record_phase("search", config.to_dict(), environment)
-    seconds = run_phase(
-        phase, run, reporter, resume=resume, checkpoint_seconds=config.checkpoint_seconds
-    )
-    if kernels := dispatch.chosen():  # none when a finished search was resumed
-        run.record_phase("search", config.to_dict(), {**environment, "kernels": kernels})
-    records = run.read_metrics("search")
-    genotype, epoch = phase.result(records)
-    write_atomic(run.genotype, genotype.to_json().encode())
+    with run.lock():
+        if not resume:
+            run.begin_phase("search", config.to_dict(), environment)
+        seconds = run_phase(
+            phase, run, reporter, resume=resume, checkpoint_seconds=config.checkpoint_seconds
+        )
+        if kernels := dispatch.chosen():  # none when a finished search was resumed
+            run.record_phase("search", config.to_dict(), {**environment, "kernels": kernels})
+        records = run.read_metrics("search")
+        genotype, epoch = phase.result(records)
+        write_atomic(run.genotype, genotype.to_json().encode())
     return SearchResult(genotype, epoch, seconds, records)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdedge.environment import describe_environment
+from sdedge.files import write_atomic
 from sdedge.loop import Reporter, run_phase
-from sdedge.run import RunDir, write_atomic
+from sdedge.run import RunDir
 from sdedge.space.counting import Counts, count_network
 from sdedge.space.saved import save_network
 from sdedge.train.phase import TrainPhase
@@ -31,16 +32,17 @@ def run_training(
     """
     config, description = phase.config, phase.description
     environment = {**describe_environment(phase.device), "step": config.step}
-    if not resume:
-        # The settings come last: a run that has them can be resumed.
-        write_atomic(run.genotype, description.genotype.to_json().encode())
-        run.record_phase("train", config.to_dict(), environment)
-    seconds = run_phase(
-        phase, run, reporter, resume=resume, checkpoint_seconds=config.checkpoint_seconds
-    )
-    network = phase.finish()
-    save_network(run.weights, network, description)
-    records = run.read_metrics("train")
+    with run.lock():
+        if not resume:
+            # The settings come last: a run that has them can be resumed.
+            write_atomic(run.genotype, description.genotype.to_json().encode())
+            run.begin_phase("train", config.to_dict(), environment)
+        seconds = run_phase(
+            phase, run, reporter, resume=resume, checkpoint_seconds=config.checkpoint_seconds
+        )
+        network = phase.finish()
+        save_network(run.weights, network, description)
+        records = run.read_metrics("train")
     return TrainResult(
         test_accuracy=records[-1]["test_accuracy"],
         counts=count_network(network, description.image_size),

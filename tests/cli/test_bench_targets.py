@@ -23,8 +23,9 @@ from sdedge.deploy.latency import profiler
 from sdedge.deploy.onnx.write import INPUT, to_onnx
 from sdedge.deploy.targets.target import list_targets, load_target, save_target
 from sdedge.errors import BenchError
+from sdedge.files import write_json
 from sdedge.genotype import published
-from sdedge.run import RunDir, write_json
+from sdedge.run import RunDir
 from sdedge.space.saved import NetworkDescription
 
 FAST = ("--no-profile", "--threads", "1")

@@ -22,8 +22,9 @@ from sdedge.deploy.onnx.write import to_onnx
 from sdedge.deploy.targets.target import HOST, Target, load_target
 from sdedge.device import seed_step
 from sdedge.errors import ConfigError, RunError
+from sdedge.files import write_json
 from sdedge.genotype import published
-from sdedge.run import RunDir, read_json, write_json
+from sdedge.run import RunDir, read_json
 from sdedge.space.saved import NetworkDescription
 
 SEARCH = (

@@ -17,8 +17,9 @@ from sdedge.config import TrainConfig
 from sdedge.data.shapes import draw
 from sdedge.deploy.board import bundle as bundle_module
 from sdedge.deploy.onnx.write import to_onnx
+from sdedge.files import write_json
 from sdedge.genotype import published
-from sdedge.run import RunDir, write_json
+from sdedge.run import RunDir
 from sdedge.space.saved import NetworkDescription
 
 MEAN, STD = (0.5, 0.25, 0.75), (0.25, 0.5, 1.0)

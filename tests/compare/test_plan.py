@@ -10,7 +10,7 @@ from sdedge.compare.plan import Plan
 from sdedge.compare.recipes import RECIPES, SEEDS, get_recipe
 from sdedge.compare.trial import check_trials, cuts, trial_config
 from sdedge.errors import ConfigError, RunError
-from sdedge.run import write_json
+from sdedge.files import write_json
 from sdedge.search.strategies import STRATEGIES
 from sdedge.search.tasks import TASKS
 

@@ -11,7 +11,8 @@ from onnx import TensorProto, helper
 
 from sdedge.deploy.fit.mlperf import Standing, stand, standings
 from sdedge.errors import RunError
-from sdedge.run import RunDir, write_json
+from sdedge.files import write_json
+from sdedge.run import RunDir
 
 CIFAR10 = [
     "airplane",

@@ -30,7 +30,8 @@ from sdedge.deploy.latency.bench import INPUT_TYPES, ORT_ERRORS, error_text, ran
 from sdedge.deploy.latency.profiler import BENCH_SCRIPT
 from sdedge.deploy.onnx.metadata import read_metadata
 from sdedge.errors import BenchError, ExportError
-from sdedge.run import RunDir, read_json, write_atomic
+from sdedge.files import write_atomic
+from sdedge.run import RunDir, read_json
 
 FOLDER = "sdedge-bundle"
 BOARD_SCRIPT = Path(__file__).with_name("board.py")

@@ -37,8 +37,9 @@ from sdedge.deploy.graph.read import Kind, Precision
 from sdedge.deploy.memory.plan import OPERATOR_BYTES
 from sdedge.deploy.targets.fields import Fields
 from sdedge.errors import RunError, TargetError
+from sdedge.files import write_json
 from sdedge.paths import checked_path, home_folder
-from sdedge.run import read_json, write_json
+from sdedge.run import read_json
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
