@@ -5,7 +5,6 @@ on Ctrl-C, and measures. Because each step is seeded by its number, a run resume
 checkpoint repeats bit for bit what an uninterrupted one would have done.
 """
 
-import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from sdedge.errors import InterruptedRunError, RunError
 from sdedge.interrupt import stop_on_signal
 from sdedge.meters import Meters
 from sdedge.run import RunDir
+from sdedge.schema import not_finite
 
 # The first step warms up; the estimate is made from those after it.
 ESTIMATE_STEPS = 4
@@ -191,7 +191,8 @@ def run_phase(
     """Run `phase` to its end and give the seconds it took, those before a resume included.
 
     Raises InterruptedRunError after a checkpoint when a signal asks to stop, and RunError when a
-    checkpoint cannot be read or written.
+    checkpoint cannot be read or written, or numbers of an epoch are not finite. Whoever calls this
+    holds the lock of `run`.
     """
     if resume:
         position = _restore(phase, run)
@@ -199,7 +200,6 @@ def run_phase(
         run.checkpoint(phase.name).unlink(missing_ok=True)  # an earlier run's
         position = Position()
     run.rewind_metrics(phase.name, position.records)
-    run.remove_leftovers()
     clock = Clock(phase)
     reset_peak_memory(phase.device)
     started = time.monotonic() - position.elapsed_seconds
@@ -281,15 +281,34 @@ def _measure(phase: Phase, clock: Clock, position: Position, reporter: Reporter)
 
 
 def _finish_epoch(phase: Phase, position: Position) -> dict[str, Any]:
+    """The record of an epoch; RunError where a number in it, or in the state, is not finite."""
     means = {f"train_{name}": value for name, value in position.meters.means().items()}
-    if not all(map(math.isfinite, means.values())):
-        raise RunError(
-            f"the {phase.name} diverged in epoch {position.epoch + 1}: {means}. "
-            "Start again with a lower learning rate."
-        )
+    _require_finite(phase, position, not_finite(means))
+    # The last step's update is in no mean.
+    _require_finite(phase, position, _not_finite_tensors(phase.state()))
     seed_step(phase.seed, phase.name, position.epoch, "evaluate")
     evaluated = phase.end_epoch(position.epoch)
+    _require_finite(phase, position, not_finite(evaluated))
     return {"phase": phase.name, "epoch": position.epoch + 1, **means, **evaluated}
+
+
+def _require_finite(phase: Phase, position: Position, wrong: Iterator[tuple[str, float]]) -> None:
+    for where, number in wrong:
+        raise RunError(
+            f"the {phase.name} diverged in epoch {position.epoch + 1}: {where} is {number}. "
+            "Start a new run with a lower learning rate."
+        )
+
+
+def _not_finite_tensors(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, float]]:
+    """The first number that is not finite of each tensor that has one."""
+    floating = {name: t for name, t in tensors.items() if t.is_floating_point()}
+    # One wait for the device, not one a tensor.
+    flags = [tensor.isfinite().all() for tensor in floating.values()]
+    finite = torch.stack(flags).tolist() if flags else []
+    for (name, tensor), whole in zip(floating.items(), finite, strict=True):
+        if not whole:
+            yield name, float(tensor[~tensor.isfinite()][0])
 
 
 def _save(phase: Phase, run: RunDir, position: Position) -> None:

@@ -154,15 +154,50 @@ def test_a_run_that_dies_between_its_record_and_its_checkpoint_logs_the_epoch_on
 ) -> None:
     dying = Toy()
 
-    def no_state() -> dict[str, Tensor]:
+    def no_checkpoint(*_: object) -> None:
         raise MemoryError
 
     with monkeypatch.context() as patch, pytest.raises(MemoryError):
-        patch.setattr(dying, "state", no_state)
+        patch.setattr("sdedge.loop.write_checkpoint", no_checkpoint)
         go(dying, run)
     assert len(timeless(run)) == 1
     go(Toy(), run, resume=True)
     assert timeless(run) == timeless(straight[1])
+
+
+class Diverging(Toy):
+    """Its numbers get out of hand in one place of its last epoch."""
+
+    def __init__(self, where: str, number: float) -> None:
+        super().__init__()
+        self.where, self.number = where, number
+
+    def step(self, epoch: int, step: int, batch: Tensor) -> Mapping[str, Tensor]:
+        means = super().step(epoch, step, batch)
+        if (epoch, step) == PLACES[-2]:  # the very last step
+            if self.where == "weights":
+                self.weights[1] = self.number
+            if self.where == "train_loss":
+                return {**means, "loss": torch.tensor(self.number)}
+        return means
+
+    def end_epoch(self, epoch: int) -> dict[str, Any]:
+        value = super().end_epoch(epoch)
+        if epoch == EPOCHS - 1 and self.where == "budget.latency":
+            value["budget"] = {"latency": self.number}
+        return value
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("-inf")])
+@pytest.mark.parametrize("where", ["weights", "train_loss", "budget.latency"])
+def test_a_blow_up_in_the_last_step_is_no_result(run: RunDir, where: str, number: float) -> None:
+    phase = Diverging(where, number)
+    with pytest.raises(RunError) as caught:
+        go(phase, run)
+    assert f"the toy diverged in epoch {EPOCHS}: {where} is {number}" in str(caught.value)
+    assert "lower learning rate" in str(caught.value)
+    assert len(run.read_metrics("toy")) == EPOCHS - 1
+    assert read_checkpoint(run.checkpoint("toy")).header["records"] == EPOCHS - 1
 
 
 def test_resuming_a_finished_run_changes_nothing(run: RunDir) -> None:
