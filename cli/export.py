@@ -1,18 +1,28 @@
 """sdedge export"""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress as ProgressBar
 
 from sdedge.cli import options
 from sdedge.cli.output import console, guarded, percent, print_json, shown
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sdedge.data.dataset import Dataset
     from sdedge.deploy.int8.choose import Int8Report
-    from sdedge.deploy.onnx.verify import ExportReport
+    from sdedge.deploy.onnx.verify import ExportReport, Progress
+    from sdedge.run import RunDir
+    from sdedge.space.network import Network
+    from sdedge.space.saved import NetworkDescription
 
 CALIBRATION_IMAGES = 512
 THREADS = 1  # of the comparison of fp32 and int8
@@ -70,60 +80,121 @@ def start_export(
     int8: bool = False,
     calibration_images: int = CALIBRATION_IMAGES,
 ) -> dict[str, Any]:
-    """Export, tell about it on `out`, and give the JSON summary."""
+    """Export, tell about it on `out`, and give the JSON summary.
+
+    Where only the quantisation fails, the fp32 files are written before the ExportError.
+    """
     from sdedge.cli.budget import report_verdict
     from sdedge.cli.phases import open_trained
     from sdedge.deploy.card import count_by_class, write_card
     from sdedge.deploy.export import write_export
-    from sdedge.deploy.int8.choose import check_int8, judge, predictions, quantize_network
-    from sdedge.deploy.latency.compare import compare_latency
     from sdedge.deploy.onnx.verify import export_network
+    from sdedge.errors import BenchError, DataError, ExportError
     from sdedge.run import RunDir
 
     run = RunDir.open(path)
-    network, description, data = open_trained(out, run, dataset, data_root)
-    checks: dict[str, Any] = {"normalize": normalize, "limit": limit}
-    quantized = predicted_int8 = None
-    with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
-        task = bar.add_task("checking on test images", total=None)
-        checks["progress"] = lambda done, total: bar.update(task, completed=done, total=total)
-        model, report = export_network(network, description, data.test, **checks)
-        predicted = predictions(model, description, data.test, **checks)
+    with run.lock():
+        network, description, data = open_trained(out, run, dataset, data_root)
+        labels = data.test.labels[:limit]
+        checks = _Checks(out, description, data, normalize=normalize, limit=limit)
+        with checks.bar("checking on test images") as progress:
+            model, report = export_network(
+                network, description, data.test, normalize=normalize, limit=limit, progress=progress
+            )
+            predicted = checks.predictions(model, progress)
+        made = problem = None
         if int8:
-            bar.update(task, description="quantising", total=None)
+            try:
+                made = checks.quantise(network, model, report, calibration_images)
+            except (BenchError, DataError, ExportError) as error:
+                problem = error
+        by_class = count_by_class(data.classes, labels, predicted, made.predicted if made else None)
+        both = (made.model, made.report) if made else None
+        value, removed = write_export(run, model, report, by_class, both)
+        write_card(run)
+        _report(out, run.onnx, report)
+        if made:
+            _report_int8(out, run.onnx_int8, made.report)
+            _report_calibration(out, made.report, calibration_images)
+        verdict = report_verdict(out, run)
+        removed = [path for path in removed if not path.exists()]
+        _report_removed(out, run, removed, normalize=normalize)
+    if problem is not None:
+        raise ExportError(f"{run.onnx_int8} was not made, {run.onnx} was: {problem}") from problem
+    return {
+        "run": str(run.path),
+        "model": str(run.onnx),
+        **value,
+        **({"removed": [path.name for path in removed]} if removed else {}),
+        **({"budget": verdict} if verdict else {}),
+    }
+
+
+@dataclass(frozen=True)
+class _Int8:
+    """A quantised network, what it makes of the test images, and how it compares with fp32."""
+
+    model: bytes
+    predicted: "NDArray[np.int64]"
+    report: "Int8Report"
+
+
+@dataclass(frozen=True)
+class _Checks:
+    """What an exported network is checked on."""
+
+    out: Console
+    description: "NetworkDescription"
+    data: "Dataset"
+    normalize: bool
+    limit: int | None
+
+    @contextmanager
+    def bar(self, what: str) -> Iterator["Progress"]:
+        """A progress bar; yields what moves it."""
+        with ProgressBar(console=self.out, transient=True, disable=not self.out.is_terminal) as bar:
+            task = bar.add_task(what, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+    def predictions(self, model: bytes, progress: "Progress") -> "NDArray[np.int64]":
+        """The classes that a model gives the test images."""
+        from sdedge.deploy.int8.choose import predictions
+
+        return predictions(
+            model,
+            self.description,
+            self.data.test,
+            normalize=self.normalize,
+            limit=self.limit,
+            progress=progress,
+        )
+
+    def quantise(
+        self, network: "Network", model: bytes, report: "ExportReport", calibration_images: int
+    ) -> _Int8:
+        """The quantised form of the network that `model` is the fp32 export of."""
+        from sdedge.deploy.int8.choose import check_int8, judge, quantize_network
+        from sdedge.deploy.latency.compare import compare_latency
+
+        description, data = self.description, self.data
+        with self.bar("quantising"):
             quantized = quantize_network(
                 network,
                 description,
                 data,
                 model,
-                normalize=normalize,
+                normalize=self.normalize,
                 calibration_images=calibration_images,
             )
-            bar.update(task, description="checking int8 on test images")
-            check_int8(quantized.model, description, data.test, normalize=normalize)
-            predicted_int8 = predictions(quantized.model, description, data.test, **checks)
-    labels = data.test.labels[:limit]
-    by_class = count_by_class(data.classes, labels, predicted, predicted_int8)
-    judged = None
-    if quantized is not None and predicted_int8 is not None:
-        out.print("[dim]measuring[/dim]")  # without the bar: it would take time from it
+        with self.bar("checking int8 on test images") as progress:
+            check_int8(quantized.model, description, data.test, normalize=self.normalize)
+            predicted = self.predictions(quantized.model, progress)
+        self.out.print("[dim]measuring[/dim]")  # without a bar: it would take time from it
         models = {"fp32": model, "int8": quantized.model}
         latencies = compare_latency(models, description.image_size, threads=THREADS)
-        accuracy = float((predicted_int8 == labels).mean())
+        accuracy = float((predicted == data.test.labels[: self.limit]).mean())
         judged = judge(quantized, report, accuracy, latencies, THREADS)
-    both = (quantized.model, judged) if quantized and judged else None
-    value = write_export(run, model, report, by_class, both)
-    write_card(run)
-    _report(out, run.onnx, report)
-    if judged is not None:
-        _report_int8(out, run.onnx_int8, judged)
-    verdict = report_verdict(out, run)
-    return {
-        "run": str(run.path),
-        "model": str(run.onnx),
-        **value,
-        **({"budget": verdict} if verdict else {}),
-    }
+        return _Int8(quantized.model, predicted, judged)
 
 
 def _report(out: Console, path: Path, report: "ExportReport") -> None:
@@ -165,3 +236,26 @@ def _report_int8(out: Console, path: Path, report: "Int8Report") -> None:
         out.print(f"  [yellow]recommended: fp32. int8: {'; '.join(report.reasons)}[/yellow]")
     else:
         out.print("  recommended: int8")
+
+
+def _report_calibration(out: Console, report: "Int8Report", asked: int) -> None:
+    """Say where there were fewer images than asked for."""
+    if report.calibration_images < asked:
+        out.print(
+            f"  [yellow]the training images gave {report.calibration_images:,} of {asked:,} to "
+            f"calibrate on, and {report.held_out_images:,} others to choose the method by[/yellow]"
+        )
+
+
+def _report_removed(out: Console, run: "RunDir", removed: list[Path], *, normalize: bool) -> None:
+    """Say which files the new export made untrue."""
+    if not removed:
+        return
+    names = ", ".join(path.name for path in removed)
+    again = ""
+    if run.onnx_int8 in removed:
+        option = " --normalize" if normalize else ""
+        again = (
+            f"; make int8 of this export with: sdedge export --int8{option} --run {shown(run.path)}"
+        )
+    out.print(f"  [yellow]removed, as of the earlier export: {names}{again}[/yellow]")

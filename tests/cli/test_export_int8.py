@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from sdedge.cli.main import app
 from sdedge.config import TrainConfig
 from sdedge.data.shapes import draw
+from sdedge.deploy.card import CARD
 from sdedge.deploy.latency import compare
 from sdedge.genotype import published
 from sdedge.run import RunDir
@@ -95,13 +96,39 @@ def test_an_export_without_int8_removes_the_earlier_one(run: RunDir) -> None:
     assert "int8" not in value
 
 
-def test_calibration_images_of_one_class_change_nothing(run: RunDir) -> None:
+def test_where_int8_fails_fp32_is_exported_all_the_same(run: RunDir) -> None:
     run.onnx.write_bytes(b"earlier")
     run.onnx_int8.write_bytes(b"earlier int8")
     code, error, _ = export(run, "--int8", "--calibration-images", "1")
     assert code == 1
-    assert "of one class" in error
-    assert "--calibration-images" in error
-    assert run.onnx.read_bytes() == b"earlier"
-    assert run.onnx_int8.read_bytes() == b"earlier int8"
-    assert not (run.path / "export.json").exists()
+    assert f"{run.onnx_int8} was not made, {run.onnx} was: the 1 calibration images" in error
+    assert "raise --calibration-images" in error
+    onnxruntime.InferenceSession(run.onnx)
+    assert not run.onnx_int8.exists(), "it is of another network"
+    assert "int8" not in json.loads((run.path / "export.json").read_text())
+    assert "model.int8.onnx" not in (run.path / CARD).read_text()
+
+
+def test_few_images_calibrate_and_leave_some_to_choose_by(run: RunDir) -> None:
+    code, error, value = export(run, "--int8")
+    assert code == 0, error
+    report = value["int8"]
+    assert isinstance(report, dict)
+    used, held_out = report["calibration_images"], report["held_out_images"]
+    assert held_out == (used + held_out) // 5 > 0
+    assert f"the training images gave {used} of 512 to calibrate on" in error
+    assert f"{held_out} others" in error
+
+
+def test_what_a_new_export_removes_is_told(run: RunDir) -> None:
+    export(run, "--int8", "--calibration-images", "16")
+    (run.path / "bench.json").write_text("{}")
+    code, error, value = export(run, "--normalize")
+    assert code == 0, error
+    assert not run.onnx_int8.exists()
+    assert value["removed"] == ["bench.json", "model.int8.onnx"]
+    assert "removed, as of the earlier export: bench.json, model.int8.onnx" in error
+    assert f"sdedge export --int8 --normalize --run {run.path}" in error
+    code, error, value = export(run, "--normalize")
+    assert "removed" not in error
+    assert "removed" not in value

@@ -12,7 +12,7 @@ from test_export import SEMANTIC, describe, trained
 
 from sdedge.data.dataset import Dataset, Split
 from sdedge.deploy.int8 import choose as int8
-from sdedge.deploy.int8.choose import judge, quantize_network
+from sdedge.deploy.int8.choose import choose_images, judge, quantize_network
 from sdedge.deploy.int8.equalize import equalize
 from sdedge.deploy.int8.quantize import _Quantizer, quantize, quantized_tensors
 from sdedge.deploy.int8.ranges import METHODS, Observed, observe
@@ -332,22 +332,33 @@ class TestChoice:
             limit: len(METHODS) for limit in int8.WEIGHT_LIMITS
         }
 
-    @pytest.mark.parametrize(
-        ("images", "message"),
-        [(1, "1 calibration images of tiny are of one class"), (24, "leave none of the 24")],
-    )
-    def test_unusable_calibration_images_are_refused(
+    def test_calibration_images_of_one_class_are_refused(
         self,
         exported: tuple[NetworkDescription, bytes, ExportReport],
         tiny_dataset: Dataset,
-        images: int,
-        message: str,
     ) -> None:
         description, model, _ = exported
-        with pytest.raises(DataError, match=message):
+        with pytest.raises(DataError, match="the 1 calibration images of tiny are of one class"):
             quantize_network(
-                trained(description), description, tiny_dataset, model, calibration_images=images
+                trained(description), description, tiny_dataset, model, calibration_images=1
             )
+
+    @pytest.mark.parametrize(
+        ("count", "asked", "used", "held_out"),
+        [(24, 512, 20, 4), (24, 20, 20, 4), (24, 12, 12, 12), (3, 512, 2, 1), (2, 2, 1, 1)],
+    )
+    def test_a_part_of_few_images_is_kept_to_choose_by(
+        self, tiny_dataset: Dataset, count: int, asked: int, used: int, held_out: int
+    ) -> None:
+        train = Split(tiny_dataset.train.images[:count], tiny_dataset.train.labels[:count])
+        data = replace(tiny_dataset, train=train)
+        if used < 2:
+            with pytest.raises(DataError, match="INT8 needs images of all: add images"):
+                choose_images(data, asked)
+            return
+        calibration, others = choose_images(data, asked)
+        assert (len(calibration), len(others)) == (used, held_out)
+        assert not set(calibration) & set(others)
 
     def test_a_set_of_one_class_is_refused(
         self, exported: tuple[NetworkDescription, bytes, ExportReport], tiny_dataset: Dataset

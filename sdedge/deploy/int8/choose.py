@@ -32,6 +32,7 @@ from sdedge.space.saved import NetworkDescription
 
 CALIBRATION_IMAGES = 512
 HELD_OUT_IMAGES = 2048
+HELD_OUT_PART = 5  # of a small set a fifth is held out
 MOST_LOST = 0.005  # of accuracy
 # The second is tried where the first loses more than that: see `quantize`.
 WEIGHT_LIMITS = (127, 63)
@@ -106,8 +107,8 @@ def quantize_network(
 
     Closest by the divergence of class probabilities: on images that the network was trained on,
     accuracy tells the methods apart by a handful of images. `fp32_model` is the network's export.
-    Raises DataError when the calibration images are of one class or leave none to choose on, and
-    ExportError when the result is no valid model.
+    Raises DataError when the calibration images are of one class, and ExportError when the result
+    is no valid model.
     """
     calibration, held_out = choose_images(data, calibration_images)
     program = equalize(to_program(network, description, normalize=normalize))
@@ -228,22 +229,22 @@ def predictions(
 
 
 def choose_images(data: Dataset, calibration_images: int) -> tuple[Rows, Rows]:
-    """Rows of the training images to calibrate on, and of others to choose by; always the same."""
+    """Rows of the training images to calibrate on, and of others to choose by; always the same.
+
+    Of a small set fewer than `calibration_images` are taken: a part is kept to choose by.
+    """
     count = len(data.train.labels)
     order = np.random.default_rng(0).permutation(count)
-    calibration = np.sort(order[:calibration_images])
-    held_out = np.sort(order[calibration_images:][:HELD_OUT_IMAGES])
+    most = min(calibration_images, count - max(1, count // HELD_OUT_PART))
+    calibration = np.sort(order[:most])
+    held_out = np.sort(order[most:][:HELD_OUT_IMAGES])
     present = np.unique(data.train.labels[calibration])
     if len(present) < 2:
         only = ", ".join(data.classes[label] for label in present) or "none"
+        more = "raise --calibration-images" if most == calibration_images else "add images"
         raise DataError(
             f"the {len(calibration)} calibration images of {data.name} are of one class ({only}); "
-            "INT8 needs images of all: raise --calibration-images, or give another --dataset"
-        )
-    if len(held_out) == 0:
-        raise DataError(
-            f"{calibration_images} calibration images leave none of the {count} training images "
-            f"of {data.name} to choose the method by; lower --calibration-images"
+            f"INT8 needs images of all: {more}, or give another --dataset"
         )
     return calibration, held_out
 
