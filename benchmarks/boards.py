@@ -19,8 +19,9 @@ from typing import Any
 from reference_networks import NETWORKS
 
 from sdedge.deploy.graph.read import Precision
-from sdedge.deploy.targets.rates import Sample, error_band, fit_rates, held_out_ratios
-from sdedge.deploy.targets.target import KINDS, MEMORY, ErrorBand, Rates
+from sdedge.deploy.targets.band import ErrorBand, error_band
+from sdedge.deploy.targets.rates import Sample, fit_rates, held_out_ratios
+from sdedge.deploy.targets.target import KINDS, MEMORY, Rates
 from sdedge.files import write_json
 
 ANCHORS = Path(__file__).with_name("anchors.json")

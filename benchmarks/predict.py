@@ -38,7 +38,8 @@ from sdedge.deploy.board.micro import CLASSES, int8_form, micro_models
 from sdedge.deploy.graph.read import Precision, read_graph
 from sdedge.deploy.latency.bench import random_image
 from sdedge.deploy.onnx.write import to_program
-from sdedge.deploy.targets.rates import Sample, error_band, predicted_ms
+from sdedge.deploy.targets.band import error_band
+from sdedge.deploy.targets.rates import Sample, predicted_ms
 from sdedge.deploy.targets.target import PRECISIONS
 from sdedge.environment import describe_environment
 from sdedge.files import write_json

@@ -1,7 +1,7 @@
 """sdedge bench"""
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -17,6 +17,7 @@ from sdedge.run import RunDir, read_json
 
 if TYPE_CHECKING:
     from sdedge.deploy.fit.check import Limits
+    from sdedge.deploy.fit.requirements import Requirements
     from sdedge.deploy.fit.survey import Row
     from sdedge.deploy.graph.read import Precision
     from sdedge.deploy.latency.profiler import BenchResult
@@ -46,6 +47,7 @@ def bench(
         bool, typer.Option("--int8", help="The quantised network, as --precision int8.")
     ] = False,
     max_latency_ms: options.MaxLatencyMs = None,
+    confidence: options.Confidence = None,
     max_ram_kb: options.MaxRamKb = None,
     max_flash_kb: options.MaxFlashKb = None,
     max_params: options.MaxParams = None,
@@ -68,48 +70,60 @@ def bench(
     run: options.Run = None,
     json_output: options.Json = False,
 ) -> None:
-    """Measure an exported network here, or predict how it fits a device."""
+    """Measure an exported network here, or predict how it fits a device.
+
+    A run with a budget is held against it: its limits where none are given, its target too.
+    """
     from sdedge.deploy.fit.check import Limits
-    from sdedge.deploy.targets.target import HOST
 
     limits = Limits(
         max_latency_ms=max_latency_ms,
         max_ram_kb=max_ram_kb,
         max_flash_kb=max_flash_kb,
         max_params=max_params,
+        confidence=confidence,
     )
-    predicts = target is not None or all_targets
-    measures = device is not None or not predicts
     if device is not None and device not in DEVICES:
         raise ConfigError(f"device is {device!r}; there is: {', '.join(DEVICES)}")
     if target is not None and all_targets:
         raise ConfigError(f"--target {target} and --all-targets exclude each other; leave out one")
-    if not predicts and (limits.given or partial):
-        raise ConfigError("limits and --partial are of a prediction; add --target or --all-targets")
+    chosen, image = _precision(precision, int8=int8), _dimensions(shape)
+    network = _Network.find(run, model)
+    out = console(json_output=json_output)
+    network.tell(out)
+    budget = network.budget()
+    if limits.given and target is None and not all_targets and budget and budget.target:
+        target = budget.target.name
+    predicts = target is not None or all_targets
+    measures = device is not None or not predicts
+    if not predicts and (limits.given or partial or (confidence and not budget)):
+        raise ConfigError(
+            "limits, --confidence and --partial are of a prediction; add --target or --all-targets"
+        )
     if not measures and (batch, threads, shape) != (None, None, None):
         raise ConfigError("--batch, --threads and --shape are of a measurement; add --device cpu")
-    chosen, image = _precision(precision, int8=int8), _dimensions(shape)
-    out = console(json_output=json_output)
-    network = _Network.find(run, model)
+    if predicts and budget:
+        limits = network.limits(out, limits, budget)
     with network.lock():
         rows = network.predict(target, limits, chosen, partial=partial) if predicts else []
         value: dict[str, Any] = {}
         measured = None
         if measures:
-            # To be comparable with its prediction; another device's threads are not this machine's.
-            predicted = next((row.target.threads for row in rows if row.target.name == HOST), None)
             measured = network.measure(
                 out,
                 chosen,
                 batch=1 if batch is None else batch,
-                threads=predicted if threads is None else threads,
+                threads=_threads_of_host(rows) if threads is None else threads,
                 shape=image,
                 profile=profile,
             )
             value = {"model_path": str(network.file(chosen)), **measured.to_dict()}
         if predicts:
             value |= network.compare(out, rows, limits, measured)
+        elif device is None:
+            value |= network.verdict(out, measured, confidence)
         value["mlperf_tiny"] = network.place(out)
+        network.rewrite_card()
     if json_output:
         print_json(value)
 
@@ -117,13 +131,17 @@ def bench(
 def start_bench(out: Console, path: Path | None, model: Path | None) -> dict[str, Any]:
     """Measure, tell about it on `out`, and give the JSON summary; a run's goes to bench.json."""
     network = _Network.find(path, model)
+    network.tell(out)
     with network.lock():
         measured = network.measure(out)
-        return {
+        value = {
             "model_path": str(network.model),
             **measured.to_dict(),
+            **network.verdict(out, measured),
             "mlperf_tiny": network.place(out),
         }
+        network.rewrite_card()
+    return value
 
 
 @dataclass(frozen=True)
@@ -143,6 +161,52 @@ class _Network:
     def lock(self) -> AbstractContextManager[None]:
         """Hold the run, which keeps the results; nothing is written for a file."""
         return self.run.lock() if self.run else nullcontext()
+
+    def tell(self, out: Console) -> None:
+        """Say which run, where the user may have left that open."""
+        if self.run is not None:
+            out.print(f"[dim]run directory {shown(str(self.run.path))}[/dim]")
+
+    def budget(self) -> "Requirements | None":
+        """What the run is held to, if it is a run and has a budget."""
+        from sdedge.cli.budget import stored_requirements
+
+        return stored_requirements(self.run) if self.run else None
+
+    def limits(self, out: Console, given: "Limits", budget: "Requirements") -> "Limits":
+        """The limits given, or where there are none the budget's, and say so."""
+        from sdedge.cli.budget import listed_limits
+
+        if given.given:
+            return given
+        limits = budget.limits
+        if given.confidence is not None:
+            limits = replace(limits, confidence=given.confidence)
+        if limits.given:
+            device = f", which is for {budget.target.name}" if budget.target else ""
+            out.print(
+                f"limits of the run's budget{shown(device)}: {listed_limits(limits.given)}; "
+                "--max-... gives others"
+            )
+        return limits
+
+    def verdict(
+        self, out: Console, measured: "BenchResult | None", confidence: float | None = None
+    ) -> dict[str, Any]:
+        """What became of the run's budget; {} without one."""
+        from sdedge.cli.budget import report_verdict
+
+        if self.run is None:
+            return {}
+        verdict = report_verdict(out, self.run, measured=measured, confidence=confidence)
+        return {"budget": verdict} if verdict else {}
+
+    def rewrite_card(self) -> None:
+        """Put what was measured or predicted into the run's model card, where it has one."""
+        from sdedge.deploy.card import CARD, write_card
+
+        if self.run is not None and (self.run.path / CARD).exists():
+            write_card(self.run)
 
     def file(self, precision: "Precision | None") -> Path:
         """What to measure."""
@@ -213,7 +277,11 @@ class _Network:
         else:
             print_devices(out, rows)
         print_notes(out, rows)
-        value = {"limits": limits.given, "targets": [row.to_dict() for row in rows]}
+        value = {
+            "limits": limits.given,
+            "confidence": limits.confidence,
+            "targets": [row.to_dict() for row in rows],
+        }
         if self.run is not None:
             write_json(self.run.path / "targets.json", value)
         return value
@@ -236,6 +304,13 @@ class _Network:
         found = standings(self.run) if self.run else []
         print_standings(out, found)
         return [standing.to_dict() for standing in found]
+
+
+def _threads_of_host(rows: "list[Row]") -> int | None:
+    """To be comparable with its prediction; another device's threads are not this machine's."""
+    from sdedge.deploy.targets.target import HOST
+
+    return next((row.target.threads for row in rows if row.target.name == HOST), None)
 
 
 def _report(out: Console, result: "BenchResult") -> None:

@@ -22,6 +22,8 @@ from sdedge.run import RunDir, read_json
 
 if TYPE_CHECKING:
     from sdedge.deploy.fit.prices import Plan
+    from sdedge.deploy.fit.requirements import Requirements
+    from sdedge.deploy.latency.profiler import BenchResult
     from sdedge.search.budget import Costs
 
 
@@ -63,7 +65,7 @@ def plan_budget(out: Console, config: SearchConfig, classes: int, image_size: in
     channels, cells = plan.reference
     error = max((costs.error for costs in plan.costs.values()), default=0.0)
     device = f" on {requirements.target.name}" if requirements.target else ""
-    limits = _listed({limit: costs.limit for limit, costs in plan.costs.items()})
+    limits = listed_limits({limit: costs.limit for limit, costs in plan.costs.items()})
     out.print(
         f"[bold]Budget[/bold] in {requirements.precision}{device}: "
         + (limits or "it leaves the cell free, and limits width and depth alone")
@@ -131,7 +133,7 @@ def choose_size(out: Console, run: RunDir, genotype: Genotype) -> dict[str, Any]
     found = {limit: chosen["found"][limit] for limit in plan["costs"]}
     out.print(
         f"  width and depth for the budget: {chosen['cells']} cells of {chosen['channels']} "
-        f"channels; {_listed(found) or 'within the device'}"
+        f"channels; {listed_limits(found) or 'within the device'}"
     )
     return dict(chosen)
 
@@ -181,31 +183,49 @@ def carry_budget(origin: RunDir, run: RunDir) -> None:
         write_json(budget_file(run), read_json(budget_file(origin)))
 
 
-def report_verdict(out: Console, run: RunDir) -> dict[str, Any]:
+def stored_requirements(run: RunDir) -> "Requirements | None":
+    """The budget of `run`, if it has one; RunError or TargetError where it is damaged."""
+    from sdedge.deploy.fit.requirements import Requirements
+
+    file = budget_file(run)
+    return Requirements.from_dict(read_json(file), source=str(file)) if file.exists() else None
+
+
+def report_verdict(
+    out: Console,
+    run: RunDir,
+    *,
+    measured: "BenchResult | None" = None,
+    confidence: float | None = None,
+) -> dict[str, Any]:
     """Hold the exported network of `run` against its budget, tell, and write fit.json.
 
     Gives what is in fit.json; {} for a run without a budget. On this machine the latency is
-    measured, elsewhere it is predicted. Without a quantised file, the verdict on an int8 budget is
-    of the network as it would be.
+    measured, unless `measured` is of the same file and threads; elsewhere it is predicted, and
+    `confidence` goes before the budget's own. Without a quantised file, the verdict on an int8
+    budget is of the network as it would be.
     """
     from sdedge.deploy.fit.check import check_fit
-    from sdedge.deploy.fit.requirements import Requirements
-    from sdedge.deploy.fit.survey import read_forms
+    from sdedge.deploy.fit.survey import measured_p50, read_forms
     from sdedge.deploy.latency.profiler import run_bench
     from sdedge.deploy.targets.target import HOST
 
-    file = budget_file(run)
-    if not file.exists():
+    requirements = stored_requirements(run)
+    if requirements is None:
         return {}
-    requirements = Requirements.from_dict(read_json(file), source=str(file))
-    target = requirements.target
+    target, limits = requirements.target, requirements.limits
+    if confidence is not None:
+        limits = replace(limits, confidence=confidence)
     form = read_forms(run.onnx, run.onnx_int8)[requirements.precision]
-    fit = check_fit(form.graph, target, requirements.limits)
-    measured = None
+    fit = check_fit(form.graph, target, limits)
+    measured_ms = None
     if target and target.name == HOST and not form.if_quantised:
-        measured = run_bench(form.file, threads=target.threads, profile=False).latency_p50_ms
+        measured_ms = measured_p50(form, target, [measured] if measured else [])
+        if measured_ms is None:
+            result = run_bench(form.file, threads=target.threads, profile=False)
+            measured_ms = result.latency_p50_ms
         checks = (
-            replace(check, found=measured, low=None, high=None)
+            replace(check, found=measured_ms, low=None, high=None, coverage=None, upper=False)
             if check.limit == "max_latency_ms"
             else check
             for check in fit.checks
@@ -216,7 +236,9 @@ def report_verdict(out: Console, run: RunDir) -> dict[str, Any]:
         "precision": requirements.precision,
         "if_quantised": form.if_quantised,
         "target": target and target.name,
-        "measured_p50_ms": measured,
+        "limits": limits.given,
+        "confidence": limits.confidence,
+        "measured_p50_ms": measured_ms,
         **fit.to_dict(),
     }
     write_json(run.path / "fit.json", verdict)
@@ -235,7 +257,8 @@ def report_verdict(out: Console, run: RunDir) -> dict[str, Any]:
     return verdict
 
 
-def _listed(figures: Mapping[str, float]) -> str:
+def listed_limits(figures: Mapping[str, float]) -> str:
+    """Limits, or what was found for each, by the names that people use."""
     return ", ".join(
         f"{limit_name(limit)} {_amount(limit, value)}" for limit, value in figures.items()
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sdedge.data.dataset import Dataset
+    from sdedge.deploy.fit.requirements import Requirements
     from sdedge.deploy.int8.choose import Int8Report
     from sdedge.deploy.onnx.verify import ExportReport, Progress
     from sdedge.run import RunDir
@@ -84,7 +85,7 @@ def start_export(
 
     Where only the quantisation fails, the fp32 files are written before the ExportError.
     """
-    from sdedge.cli.budget import report_verdict
+    from sdedge.cli.budget import report_verdict, stored_requirements
     from sdedge.cli.phases import open_trained
     from sdedge.deploy.card import count_by_class, write_card
     from sdedge.deploy.export import write_export
@@ -103,9 +104,10 @@ def start_export(
             )
             predicted = checks.predictions(model, progress)
         made = problem = None
+        budget = stored_requirements(run)
         if int8:
             try:
-                made = checks.quantise(network, model, report, calibration_images)
+                made = checks.quantise(network, model, report, calibration_images, budget)
             except (BenchError, DataError, ExportError) as error:
                 problem = error
         by_class = count_by_class(data.classes, labels, predicted, made.predicted if made else None)
@@ -117,6 +119,8 @@ def start_export(
             _report_int8(out, run.onnx_int8, made.report)
             _report_calibration(out, made.report, calibration_images)
         verdict = report_verdict(out, run)
+        if verdict:
+            write_card(run)  # with it
         removed = [path for path in removed if not path.exists()]
         _report_removed(out, run, removed, normalize=normalize)
     if problem is not None:
@@ -170,9 +174,15 @@ class _Checks:
         )
 
     def quantise(
-        self, network: "Network", model: bytes, report: "ExportReport", calibration_images: int
+        self,
+        network: "Network",
+        model: bytes,
+        report: "ExportReport",
+        calibration_images: int,
+        budget: "Requirements | None",
     ) -> _Int8:
         """The quantised form of the network that `model` is the fp32 export of."""
+        from sdedge.deploy.fit.recommend import recommend
         from sdedge.deploy.int8.choose import check_int8, judge, quantize_network
         from sdedge.deploy.latency.compare import compare_latency
 
@@ -194,6 +204,8 @@ class _Checks:
         latencies = compare_latency(models, description.image_size, threads=THREADS)
         accuracy = float((predicted == data.test.labels[: self.limit]).mean())
         judged = judge(quantized, report, accuracy, latencies, THREADS)
+        if budget:
+            judged = recommend(judged, model, quantized.model, budget)
         return _Int8(quantized.model, predicted, judged)
 
 
@@ -232,10 +244,9 @@ def _report_int8(out: Console, path: Path, report: "Int8Report") -> None:
             "  [yellow]these medians did not settle, as other work is using the CPU; export again "
             "when it is idle[/yellow]"
         )
-    if report.reasons:
-        out.print(f"  [yellow]recommended: fp32. int8: {'; '.join(report.reasons)}[/yellow]")
-    else:
-        out.print("  recommended: int8")
+    where = report.recommended_for or "this CPU"
+    reasons = f" ({'; '.join(report.reasons)})" if report.reasons else ""
+    out.print(f"  recommended for {shown(where)}: {report.recommended}{shown(reasons)}")
 
 
 def _report_calibration(out: Console, report: "Int8Report", asked: int) -> None:

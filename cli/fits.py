@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from sdedge.cli.output import kilobytes, milliseconds, percent, shown, table, threads_text
+from sdedge.config import LIMIT_NAMES
 
 if TYPE_CHECKING:
     from sdedge.deploy.fit.check import Check, Fit
@@ -13,14 +14,6 @@ if TYPE_CHECKING:
     from sdedge.deploy.fit.survey import Row
     from sdedge.deploy.targets.target import Target
 
-_NAMES = {
-    "max_latency_ms": "latency",
-    "max_ram_kb": "RAM",
-    "max_flash_kb": "flash",
-    "max_params": "parameters",
-    "ram": "RAM",
-    "flash": "flash",
-}
 _CHECK_COLUMNS = ("limit", "found", "allowed", "verdict")
 
 
@@ -28,6 +21,8 @@ def print_device(out: Console, rows: Sequence["Row"]) -> None:
     """A network on one device, a column for each precision that it runs."""
     target = rows[0].target
     out.print(f"[bold]{shown(target.name)}[/bold]: {shown(target.title)}, {_runtime(target)}")
+    for row in rows:
+        out.print(f"[dim]{_heading(row)}: {shown(row.form.file.name)}[/dim]")
     headings = [_heading(row) for row in rows]
     figures = {
         "latency": [f"{_latency(row)} ms" for row in rows],
@@ -80,11 +75,30 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 def print_checks(out: Console, title: str, checks: Sequence["Check"]) -> None:
     """Each limit: what was found, what is allowed, and by how much it is met or missed."""
     out.print(table(title, _CHECK_COLUMNS, map(_check, checks)), soft_wrap=False)
+    print_estimate(out, checks)
+
+
+def print_estimate(out: Console, checks: Sequence["Check"]) -> None:
+    """Which figure of a prediction a limit on latency was held against, and what the other says."""
+    check = next((check for check in checks if check.coverage), None)
+    if check is None or check.coverage is None:
+        return
+    if check.upper:
+        out.print(
+            f"[dim]Latency: the upper end of the {check.coverage:.0%} interval of the prediction "
+            "is held against the limit.[/dim]"
+        )
+    else:
+        out.print(
+            "[dim]Latency: the middle of the prediction is held against the limit; "
+            f"--confidence {check.coverage:g} takes\nthe upper end of its {check.coverage:.0%} "
+            "interval.[/dim]"
+        )
 
 
 def limit_name(limit: str) -> str:
     """What people call a limit: the budget's, or that of the device itself."""
-    return _NAMES[limit] + (" of the device" if limit in ("ram", "flash") else "")
+    return LIMIT_NAMES[limit]
 
 
 def _check(check: "Check") -> tuple[str, ...]:
@@ -112,6 +126,7 @@ def print_notes(out: Console, rows: Sequence["Row"]) -> None:
     """What the figures leave open."""
     coverage = " or ".join(sorted({f"{row.prediction.coverage:.0%}" for row in rows}))
     out.print(f"[dim]Latency: predicted for one image, with its {coverage} interval.[/dim]")
+    print_estimate(out, [check for row in rows for check in row.fit.checks])
     if any(row.form.if_quantised for row in rows):
         out.print("[dim]int8*: as it would be if quantised; there is no such file.[/dim]")
     if any(_file_order_ram(row.fit) for row in rows):
@@ -218,7 +233,8 @@ def _fits(fit: "Fit") -> str:
 
 
 def _name(check: "Check") -> str:
-    return _NAMES[check.limit] + ("" if check.certain else "?")
+    name = LIMIT_NAMES[check.limit].removesuffix(" of the device")
+    return name + ("" if check.certain else "?")
 
 
 def _place(standing: "Standing", place: "Place") -> tuple[str, str]:

@@ -58,6 +58,14 @@ Target = Annotated[
     typer.Option(metavar="NAME", help="Device to fit, by name or profile; see `sdedge targets`."),
 ]
 MaxLatencyMs = Annotated[float | None, typer.Option(help="The longest latency, on the target.")]
+Confidence = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Hold the limit on latency against the upper end of this interval of the prediction, "
+        "such as 0.9 (default: against its middle).",
+    ),
+]
 MaxRamKb = Annotated[float | None, typer.Option(help="The most RAM, in kB of 1024 bytes.")]
 MaxFlashKb = Annotated[float | None, typer.Option(help="The most flash, in kB of 1024 bytes.")]
 MaxParams = Annotated[int | None, typer.Option(help="The most parameters.")]

@@ -64,6 +64,7 @@ def search(
     ] = None,
     target: options.Target = None,
     max_latency_ms: options.MaxLatencyMs = None,
+    confidence: options.Confidence = None,
     max_ram_kb: options.MaxRamKb = None,
     max_flash_kb: options.MaxFlashKb = None,
     max_params: options.MaxParams = None,

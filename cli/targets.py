@@ -11,7 +11,8 @@ from sdedge.cli.output import console, guarded, print_json, shown, table, thread
 from sdedge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sdedge.deploy.targets.target import ErrorBand, Rates, Target
+    from sdedge.deploy.targets.band import ErrorBand
+    from sdedge.deploy.targets.target import Rates, Target
 
 app = typer.Typer(help="The devices that latency can be predicted for.")
 

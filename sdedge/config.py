@@ -170,6 +170,15 @@ class PhaseConfig:
         raise NotImplementedError
 
 
+# What people call the limits of a budget, and what a device itself has.
+LIMIT_NAMES = {
+    "max_latency_ms": "latency",
+    "max_ram_kb": "RAM",
+    "max_flash_kb": "flash",
+    "max_params": "parameters",
+    "ram": "RAM of the device",
+    "flash": "flash of the device",
+}
 _LENGTHS_AND_RATES = frozenset({"epochs", "batch_size", "weight_lr", "weight_lr_min", "alpha_lr"})
 
 
@@ -209,6 +218,9 @@ class SearchConfig(PhaseConfig):
     max_ram_kb: float | None = None
     max_flash_kb: float | None = None
     max_params: int | None = None
+    # Share of networks that the limit on latency is to hold for; None: held against the middle of
+    # the prediction.
+    confidence: float | None = None
     int8: bool | None = None  # what is to be deployed; None: as the target prefers, else fp32
     # Where cells of nas-bench-201 are looked up, each epoch's when the search ends; a file.
     benchmark_table: str | None = None
@@ -239,6 +251,10 @@ class SearchConfig(PhaseConfig):
         latency = self.max_latency_ms
         rule = "given with a target: the latency is that of a device (--target NAME)"
         _require(latency is None or self.target is not None, "max_latency_ms", latency, rule)
+        share = self.confidence
+        rule = "between 0.5 and 0.99, and given with a limit on latency (--max-latency-ms)"
+        fits = share is None or (latency is not None and 0.5 <= share <= 0.99)
+        _require(fits, "confidence", share, rule)
         rule = "left out in nas-bench-201: only cells of the DARTS space are priced"
         tabled = self.space == "nas-bench-201"
         _require(not (tabled and self.budgeted), "a target or a limit", "given", rule)

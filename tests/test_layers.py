@@ -18,6 +18,8 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
         "deploy": (
             "sdedge.deploy.__init__",
             "sdedge.deploy.card",
+            "sdedge.deploy.card_budget",
+            "sdedge.deploy.card_text",
             "sdedge.deploy.export",
             "sdedge.deploy.snippets",
         ),

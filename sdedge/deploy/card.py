@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sdedge.deploy.card_budget import budget_part, prediction_lines
+from sdedge.deploy.card_text import table, threads
 from sdedge.deploy.graph.read import read_graph
 from sdedge.deploy.memory.plan import flash_bytes, plan_memory
 from sdedge.deploy.onnx.metadata import Metadata, read_metadata
@@ -79,6 +81,7 @@ def card_text(run: RunDir) -> str:
             f"## Data\n\n{_data(export, train, dataset)}",
             f"## Accuracy\n\n{_accuracy(export)}",
             f"## Size and memory\n\n{_size(run, export)}",
+            *([f"## Budget\n\n{budget}"] if (budget := budget_part(run)) else []),
             f"## Latency\n\n{_latency(run, export)}",
             f"## Input\n\n{_input(metadata)}",
             f"## Use and limits\n\n{_limits(metadata, export, dataset)}",
@@ -110,9 +113,7 @@ def _what(
     files = _files(run, export).items()
     names = " and ".join(f"`{name}` ({precision})" for precision, name in files)
     int8 = export.get("int8")
-    advice = f" Recommended: {int8['recommended']}." if int8 else ""
-    for reason in int8["reasons"] if int8 else ():
-        advice += f" Against int8, where it was exported: {reason}."
+    advice = f" {_advice(int8)}" if int8 else ""
     return (
         f"A convolutional network that sorts an image of {metadata.image_size} x "
         f"{metadata.image_size} pixels into one of {len(metadata.classes)} classes: "
@@ -122,6 +123,12 @@ def _what(
         f"Files: {names}, ONNX opset {export['opset']}, made by sdedge "
         f"{metadata.sdedge_version}.{advice}"
     )
+
+
+def _advice(int8: Mapping[str, Any]) -> str:
+    where = int8.get("recommended_for") or "the machine of the export"
+    reasons = f" ({'; '.join(int8['reasons'])})" if int8["reasons"] else ""
+    return f"Recommended for {where}: {int8['recommended']}{reasons}."
 
 
 def _data(export: Mapping[str, Any], train: Mapping[str, Any], dataset: str) -> str:
@@ -146,7 +153,7 @@ def _accuracy(export: Mapping[str, Any]) -> str:
     note = "" if counts else "\n\nNot counted by class."
     return (
         "Share of test images whose class has the highest score, in ONNX Runtime.\n\n"
-        + _table(["class", "images", *precisions], rows)
+        + table(["class", "images", *precisions], rows)
         + note
     )
 
@@ -165,7 +172,7 @@ def _size(run: RunDir, export: Mapping[str, Any]) -> str:
             ]
         )
     return (
-        _table(["file", "precision", "file size", "activations at their peak", "flash"], rows)
+        table(["file", "precision", "file size", "activations at their peak", "flash"], rows)
         + f"\n\n{graph.macs:,} multiply-accumulates an image. Activations are counted for one "
         "image, in the order in which the file holds its operators, the best one found. Flash is "
         "weights and graph, without a runtime's code."
@@ -179,7 +186,7 @@ def _latency(run: RunDir, export: Mapping[str, Any]) -> str:
             bench = read_json(run.path / name)
             unsettled = "" if bench["settled"] else "; not settled, the machine was busy"
             lines.append(
-                f"- `{bench['model']}` on {bench['cpu_model']}, {_threads(bench['threads'])}, "
+                f"- `{bench['model']}` on {bench['cpu_model']}, {threads(bench['threads'])}, "
                 f"batch {bench['batch_size']}, ONNX Runtime {bench['onnxruntime_version']}: p50 "
                 f"{bench['latency_p50_ms']:.3f} ms, p95 {bench['latency_p95_ms']:.3f} ms, p99 "
                 f"{bench['latency_p99_ms']:.3f} ms over {bench['runs']:,} runs{unsettled}"
@@ -187,14 +194,17 @@ def _latency(run: RunDir, export: Mapping[str, Any]) -> str:
     if int8 := export.get("int8"):
         unsettled = "" if int8["settled"] else "; not settled, the machine was busy"
         lines.append(
-            f"- Both in turns on the machine of the export, {_threads(int8['threads'])}, one "
+            f"- Both in turns on the machine of the export, {threads(int8['threads'])}, one "
             f"image: fp32 p50 {int8['fp32_latency_p50_ms']:.3f} ms, p99 "
             f"{int8['fp32_latency_p99_ms']:.3f} ms; int8 p50 {int8['latency_p50_ms']:.3f} ms, "
             f"p99 {int8['latency_p99_ms']:.3f} ms{unsettled}"
         )
+    parts = [*lines, "", "Nothing else was measured."]
     if not lines:
-        return "Not measured yet; `sdedge bench` measures it."
-    return "\n".join([*lines, "", "Nothing else was measured."])
+        parts = ["Not measured yet; `sdedge bench` measures it."]
+    if predictions := prediction_lines(run):
+        parts += ["", "Predicted, not measured:", "", *predictions]
+    return "\n".join(parts)
 
 
 def _input(metadata: Metadata) -> str:
@@ -239,19 +249,9 @@ def _run(metadata: Metadata, model: str) -> str:
     )
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    escaped = ([cell.replace("|", "\\|") for cell in cells] for cells in lines)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in escaped)
-
-
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.2f}%"
 
 
 def _share(right: int | None, images: int) -> str:
     return "" if right is None or not images else f"{100 * right / images:.1f}%"
-
-
-def _threads(count: int) -> str:
-    return f"{count} thread{'s' if count > 1 else ''}"

@@ -24,8 +24,9 @@ from sdedge.deploy.board.calibrate import (
 )
 from sdedge.deploy.board.micro import NETWORK, Micro, file_name, micro_models, micro_set
 from sdedge.deploy.graph.read import Precision, read_graph
+from sdedge.deploy.targets.band import error_band
 from sdedge.deploy.targets.predict import predict
-from sdedge.deploy.targets.rates import Sample, error_band, fit_rates, held_out_ratios, predicted_ms
+from sdedge.deploy.targets.rates import Sample, fit_rates, held_out_ratios, predicted_ms
 from sdedge.deploy.targets.target import Rates, load_target, read_target, save_target
 from sdedge.errors import TargetError
 
@@ -379,3 +380,18 @@ def test_shipped_rates_follow_from_the_anchors(boards: Any) -> None:
                 )
             assert stored.error.low == pytest.approx(rates.error.low, rel=0.01)
             assert stored.error.high == pytest.approx(rates.error.high, rel=0.01)
+
+
+def test_a_band_of_another_share_is_that_of_the_same_measurements() -> None:
+    rng = np.random.default_rng(0)
+    ratios = np.exp(0.1 + 0.3 * rng.standard_normal(12))
+    band = error_band(list(ratios))
+    assert band.at(0.9) is band
+    narrow, wide = band.at(0.5), band.at(0.99)
+    assert band.low < narrow.low <= 1 <= narrow.high < band.high < wide.high
+    assert wide.low < band.low
+    # Student's quantiles for 11 degrees of freedom: 1.796 for 90%, 0.697 for 50%, 3.106 for 99%.
+    reach = np.log(band.high / band.low) / 2
+    assert np.log(wide.high / wide.low) / 2 == pytest.approx(reach * 3.106 / 1.796, rel=0.01)
+    middle = np.sqrt(band.high * band.low)
+    assert np.log(narrow.high / middle) == pytest.approx(reach * 0.697 / 1.796, rel=0.01)

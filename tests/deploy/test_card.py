@@ -145,7 +145,7 @@ class TestFacts:
             run.path / "export.json", {**export, "per_class": [asdict(count) for count in COUNTS]}
         )
         text = card_text(run)
-        assert "Recommended: int8." in text
+        assert "Recommended for the machine of the export: int8." in text
         rows = section(text, "Accuracy").strip().splitlines()[2:]
         assert rows == [
             "| class | images | fp32 | int8 |",
@@ -161,7 +161,7 @@ class TestFacts:
         narrow = replace(INT8, weight_limit=63, recommended="fp32", reasons=("it is slow",))
         write_json(run.path / "export.json", {**export, "int8": narrow.to_dict()})
         text = card_text(run)
-        assert "Recommended: fp32. Against int8, where it was exported: it is slow." in text
+        assert "Recommended for the machine of the export: fp32 (it is slow)." in text
         assert "without VNNI" not in text
         assert 'InferenceSession("model.onnx")' in text
 

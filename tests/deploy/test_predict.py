@@ -10,8 +10,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from sdedge.deploy.graph.read import Graph, Kind, Operator, Precision, Value, read_graph
+from sdedge.deploy.targets.band import ErrorBand
 from sdedge.deploy.targets.predict import operator_ms, predict
-from sdedge.deploy.targets.target import KINDS, ErrorBand, Rates, Target, load_target
+from sdedge.deploy.targets.target import KINDS, Rates, Target, load_target
 from sdedge.errors import TargetError
 
 GMACS = {"dense": 8.0, "pointwise": 4.0, "depthwise": 2.0, "linear": 1.0}

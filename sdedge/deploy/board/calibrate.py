@@ -15,13 +15,13 @@ from typing import Any, TypeGuard
 
 from sdedge.deploy.board.micro import NETWORK, file_name, micro_models, micro_set
 from sdedge.deploy.graph.read import Precision, read_graph
-from sdedge.deploy.targets.rates import Sample, error_band, fit_rates, held_out_ratios
+from sdedge.deploy.targets.band import ErrorBand, error_band
+from sdedge.deploy.targets.rates import Sample, fit_rates, held_out_ratios
 from sdedge.deploy.targets.target import (
     HOST,
     KINDS,
     MEMORY,
     PRECISIONS,
-    ErrorBand,
     Rates,
     Target,
     check_name,

@@ -10,7 +10,7 @@ has to hold activations, weights and runtime.
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sdedge.deploy.graph.read import Graph
@@ -20,34 +20,45 @@ from sdedge.deploy.targets.target import Target
 from sdedge.errors import ConfigError
 
 BYTES_PER_KB = 1024
+CONFIDENCE = (0.5, 0.99)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the user allows; None: no limit. Raises ConfigError for one that is not above 0."""
+    """What the user allows; None: no limit. Raises ConfigError for one that is not above 0.
+
+    A limit on latency is held against the middle of a prediction, or against the upper end of the
+    interval that holds a share `confidence` of networks.
+    """
 
     max_latency_ms: float | None = None
     max_ram_kb: float | None = None
     max_flash_kb: float | None = None
     max_params: int | None = None
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None and not (
-                isinstance(value, int | float)
-                and not isinstance(value, bool)
-                and 0 < value < math.inf
-            ):
+        for name, value in self.given.items():
+            if not _is_number(value) or not 0 < value < math.inf:
                 raise ConfigError(
-                    f"{option(field.name)} is {value!r}; it must be a number above 0 "
+                    f"{option(name)} is {value!r}; it must be a number above 0 "
                     "(leave it out for no limit)"
                 )
+        low, high = CONFIDENCE
+        share = self.confidence
+        if share is not None and not (_is_number(share) and low <= share <= high):
+            raise ConfigError(f"--confidence is {share!r}; it must lie between {low} and {high}")
 
     @property
     def given(self) -> dict[str, float]:
         """The limits that there are, by field name."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        limits = {name: value for name, value in asdict(self).items() if value is not None}
+        limits.pop("confidence", None)
+        return limits
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def option(limit: str) -> str:
@@ -57,9 +68,11 @@ def option(limit: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One limit, and what was found; `low` and `high` where what was found is a prediction.
+    """One limit, and what was found.
 
-    `limit` is a field of `Limits`, or "ram" or "flash" for what the device itself has.
+    `limit` is a field of `Limits`, or "ram" or "flash" for what the device itself has. Where what
+    was found is a prediction, from `low` to `high` is its interval, and `found` the middle of it,
+    or with `upper` its end.
     """
 
     limit: str
@@ -68,6 +81,8 @@ class Check:
     unit: str  # "ms", "kB", or "" for a count
     low: float | None = None
     high: float | None = None
+    coverage: float | None = None  # share of networks that lie between low and high
+    upper: bool = False
 
     @property
     def fits(self) -> bool:
@@ -148,7 +163,8 @@ def check_fit(graph: Graph, target: Target | None, limits: Limits, *, partial: b
     if limits.max_latency_ms is not None and (target is None or partial):
         remedy = "--target NAME" if target is None else "no --partial, which leaves operators out"
         raise ConfigError(f"--max-latency-ms {limits.max_latency_ms:g} needs {remedy}")
-    prediction = predict(graph, target, partial=partial) if target else None
+    share = limits.confidence
+    prediction = predict(graph, target, partial=partial, coverage=share) if target else None
     memory = plan_memory(graph)
     shares = target is not None and target.flash_bytes is not None
     runtime_ram = target.runtime_ram_bytes if target and shares else 0
@@ -159,7 +175,7 @@ def check_fit(graph: Graph, target: Target | None, limits: Limits, *, partial: b
         operator_bytes=target.operator_bytes if target else OPERATOR_BYTES,
     )
     found = {
-        "max_latency_ms": prediction.latency_ms if prediction else math.inf,
+        "max_latency_ms": _held(prediction, limits) if prediction else math.inf,
         "max_ram_kb": ram / BYTES_PER_KB,
         "max_flash_kb": flash / BYTES_PER_KB,
         "max_params": graph.parameters,
@@ -170,8 +186,7 @@ def check_fit(graph: Graph, target: Target | None, limits: Limits, *, partial: b
             allowed=allowed,
             found=found[name],
             unit="ms" if name.endswith("_ms") else "kB" if name.endswith("_kb") else "",
-            low=prediction.low_ms if prediction and name == "max_latency_ms" else None,
-            high=prediction.high_ms if prediction and name == "max_latency_ms" else None,
+            **(_interval(prediction, limits) if prediction and name == "max_latency_ms" else {}),
         )
         for name, allowed in limits.given.items()
     ]
@@ -184,6 +199,20 @@ def check_fit(graph: Graph, target: Target | None, limits: Limits, *, partial: b
         flash_bytes=flash,
         parameters=graph.parameters,
     )
+
+
+def _held(prediction: Prediction, limits: Limits) -> float:
+    """What of a prediction is held against a limit."""
+    return prediction.latency_ms if limits.confidence is None else prediction.high_ms
+
+
+def _interval(prediction: Prediction, limits: Limits) -> dict[str, Any]:
+    return {
+        "low": prediction.low_ms,
+        "high": prediction.high_ms,
+        "coverage": prediction.coverage,
+        "upper": limits.confidence is not None,
+    }
 
 
 def _of_device(graph: Graph, target: Target, ram: int, flash: int) -> Iterator[Check]:

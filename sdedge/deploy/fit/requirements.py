@@ -72,6 +72,7 @@ class Requirements:
             "target": self.target and self.target.name,
             "profile": self.target and self.target.to_dict(),
             "limits": self.limits.given,
+            "confidence": self.limits.confidence,
             "precision": self.precision,
             "classes": self.classes,
             "image_size": self.image_size,
@@ -86,7 +87,7 @@ class Requirements:
                 raise ValueError(f"precision is {precision!r}")
             return cls(
                 target=name and parse_target(data["profile"], name=name, source=source),
-                limits=Limits(**data["limits"]),
+                limits=Limits(**data["limits"], confidence=data.get("confidence")),
                 precision=precision,
                 classes=int(data["classes"]),
                 image_size=int(data["image_size"]),
@@ -210,7 +211,7 @@ def require(config: SearchConfig, classes: int, image_size: int) -> Requirements
         )
     return Requirements(
         target=target,
-        limits=Limits(**config.limits),
+        limits=Limits(**config.limits, confidence=config.confidence),
         precision=precision,
         classes=classes,
         image_size=image_size,

@@ -98,13 +98,14 @@ def survey(
 
 def beside(rows: Sequence[Row], results: Sequence[BenchResult]) -> list[Row]:
     """The rows, those of this machine with what was measured of the same file and threads."""
-    return [replace(row, measured_ms=_measured(row, results)) for row in rows]
+    return [replace(row, measured_ms=measured_p50(row.form, row.target, results)) for row in rows]
 
 
-def _measured(row: Row, results: Sequence[BenchResult]) -> float | None:
-    if row.target.name != HOST or row.form.if_quantised:
+def measured_p50(form: Form, target: Target, results: Sequence[BenchResult]) -> float | None:
+    """What was measured of this file on this machine in ms, if `target` is this machine."""
+    if target.name != HOST or form.if_quantised:
         return None
-    sought = (row.form.file.name, row.form.graph.file_size_bytes, row.target.threads, 1)
+    sought = (form.file.name, form.graph.file_size_bytes, target.threads, 1)
     for result in results:
         found = (result.model, result.model_size_bytes, result.threads, result.batch_size)
         if found == sought:

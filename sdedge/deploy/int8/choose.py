@@ -87,7 +87,8 @@ class Int8Report:
     held_out_images: int
     candidates: tuple[Candidate, ...]
     recommended: Literal["fp32", "int8"]
-    reasons: tuple[str, ...]  # against int8; none where it is recommended
+    reasons: tuple[str, ...]  # for what is recommended
+    recommended_for: str | None = None  # a target; None: the machine of the export
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -163,18 +164,16 @@ def judge(
     latencies: Mapping[str, Latency],  # of "fp32" and "int8"
     threads: int,
 ) -> Int8Report:
-    """INT8 is recommended where it is faster and loses at most MOST_LOST of accuracy."""
+    """INT8 is recommended where it is faster here and loses at most MOST_LOST of accuracy.
+
+    For a target, `sdedge.deploy.fit.recommend` has the word.
+    """
     quick, exact = latencies["int8"], latencies["fp32"]
-    lost = round(fp32.onnx_accuracy - accuracy, 9)  # 0.9 - 0.895 is more than 0.005
-    reasons = []
-    if lost > MOST_LOST:
-        reasons.append(
-            f"it loses {100 * lost:.2f} points of accuracy, more than {100 * MOST_LOST:g}"
-        )
+    reasons = accuracy_lost(fp32.onnx_accuracy, accuracy)
     if quick.latency_p50_ms >= exact.latency_p50_ms:
         unsure = "" if quick.settled and exact.settled else ", by medians that did not settle"
         reasons.append(
-            f"it takes {quick.latency_p50_ms:.3f} ms on the CPU that exported it, fp32 "
+            f"int8 takes {quick.latency_p50_ms:.3f} ms on the CPU that exported it, fp32 "
             f"{exact.latency_p50_ms:.3f}{unsure}"
         )
     return Int8Report(
@@ -198,6 +197,14 @@ def judge(
         recommended="fp32" if reasons else "int8",
         reasons=tuple(reasons),
     )
+
+
+def accuracy_lost(fp32: float, int8: float) -> list[str]:
+    """What speaks against INT8 where it loses more than MOST_LOST of accuracy."""
+    lost = round(fp32 - int8, 9)  # 0.9 - 0.895 is more than 0.005
+    if lost <= MOST_LOST:
+        return []
+    return [f"int8 loses {100 * lost:.2f} points of accuracy, more than {100 * MOST_LOST:g}"]
 
 
 def check_int8(

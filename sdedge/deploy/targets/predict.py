@@ -45,11 +45,14 @@ class Prediction:
     partial: bool  # operators without a cost model were left out
 
 
-def predict(graph: Graph, target: Target, *, partial: bool = False) -> Prediction:
-    """Predict the latency of `graph` on `target`.
+def predict(
+    graph: Graph, target: Target, *, partial: bool = False, coverage: float | None = None
+) -> Prediction:
+    """Predict the latency of `graph` on `target`, with the interval of `coverage`.
 
-    Raises TargetError when the target does not run the graph's precision and, unless `partial`,
-    when the graph has operators that have no cost model, which it names and counts.
+    Without `coverage`, that of the profile. Raises TargetError when the target does not run the
+    graph's precision and, unless `partial`, when the graph has operators that have no cost model,
+    which it names and counts.
     """
     precision = graph.precision
     if precision not in target.rates:
@@ -69,15 +72,16 @@ def predict(graph: Graph, target: Target, *, partial: bool = False) -> Predictio
         if operator.op_type not in graph.unknown:
             by_kind[operator.kind] += operator_ms(operator, graph, target)
     latency = sum(by_kind.values())
+    error = rates.error if coverage is None else rates.error.at(coverage)
     return Prediction(
         target=target.name,
         runtime=target.runtime,
         threads=target.threads,
         precision=precision,
         latency_ms=latency,
-        low_ms=latency * rates.error.low,
-        high_ms=latency * rates.error.high,
-        coverage=rates.error.coverage,
+        low_ms=latency * error.low,
+        high_ms=latency * error.high,
+        coverage=error.coverage,
         by_kind_ms=dict(by_kind),
         energy_mj=None if target.power_mw is None else latency * target.power_mw / 1e3,
         partial=bool(graph.unknown),

@@ -6,7 +6,6 @@ freely, for a device is fast or slow as a whole, but each for itself only as far
 ask for it. So a few latencies set the speed of a device, and many set every rate.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +15,8 @@ from numpy.typing import NDArray
 
 from sdedge.deploy.graph.read import Graph
 from sdedge.deploy.targets.predict import operator_work
-from sdedge.deploy.targets.target import OPTIONAL_RATES, RATES, RUN, ErrorBand, Rate, Rates
+from sdedge.deploy.targets.target import OPTIONAL_RATES, RATES, RUN, Rate, Rates
 
-COVERAGE = 0.9
 MEASUREMENT_ERROR = 0.1  # of a latency, relative, as far as the model can explain it
 NETWORK_WEIGHT = 20.0  # of a whole network against a chain of one operator
 COMMON_SPREAD = 3.0  # of the logarithm of all rates together
@@ -98,15 +96,6 @@ def held_out_ratios(
     return ratios
 
 
-def error_band(ratios: Sequence[float]) -> ErrorBand:
-    """Where the ratio of the next network lies with 90%: Student's interval of their logarithms."""
-    logs = np.log(ratios)
-    count = len(logs)
-    reach = _student(count - 1) * logs.std(ddof=1) * math.sqrt(1 + 1 / count)
-    low, high = math.exp(logs.mean() - reach), math.exp(logs.mean() + reach)
-    return ErrorBand(low=min(low, 1.0), high=max(high, 1.0), coverage=COVERAGE, networks=count)
-
-
 def _work(sample: Sample, layout: Rates) -> dict[Rate, float]:
     total: dict[Rate, float] = defaultdict(float)
     total["overhead_us", RUN] = 1.0
@@ -161,11 +150,3 @@ def _minimise(
         if settled:
             break
     return costs, least
-
-
-def _student(freedom: int) -> float:
-    """The 95% quantile of Student's distribution (Cornish and Fisher, 1938)."""
-    z = 1.6449
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    return z + first / freedom + second / freedom**2

@@ -35,6 +35,7 @@ from typing import Any, get_args
 
 from sdedge.deploy.graph.read import Kind, Precision
 from sdedge.deploy.memory.plan import OPERATOR_BYTES
+from sdedge.deploy.targets.band import ErrorBand
 from sdedge.deploy.targets.fields import Fields
 from sdedge.errors import RunError, TargetError
 from sdedge.files import write_json
@@ -68,16 +69,6 @@ HOST = "host"
 _NO_OPERATOR_BYTES = "assumed, as the profile does not say: as STM32Cube.AI"
 
 Rate = tuple[str, str]  # group and name, such as ("gmacs_per_s", "depthwise")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ErrorBand:
-    """What measured latency / predicted latency was for networks that the rates never saw."""
-
-    low: float
-    high: float
-    coverage: float
-    networks: int
 
 
 @dataclass(frozen=True, kw_only=True)
