@@ -19,6 +19,7 @@ from sdedge.deploy.memory.plan import flash_bytes, plan_memory
 from sdedge.deploy.onnx.metadata import Metadata, read_metadata
 from sdedge.deploy.snippets import cpp_snippet, python_snippet
 from sdedge.errors import RunError
+from sdedge.escape import markdown
 from sdedge.files import write_atomic
 from sdedge.run import RunDir, read_json
 
@@ -126,8 +127,8 @@ def _what(
 
 
 def _advice(int8: Mapping[str, Any]) -> str:
-    where = int8.get("recommended_for") or "the machine of the export"
-    reasons = f" ({'; '.join(int8['reasons'])})" if int8["reasons"] else ""
+    where = markdown(int8.get("recommended_for") or "the machine of the export")
+    reasons = f" ({'; '.join(map(markdown, int8['reasons']))})" if int8["reasons"] else ""
     return f"Recommended for {where}: {int8['recommended']}{reasons}."
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from sdedge.config import LIMIT_NAMES
 from sdedge.deploy.card_text import amount, table, threads
 from sdedge.deploy.fit.requirements import Requirements
+from sdedge.escape import markdown, markdown_code
 from sdedge.run import RunDir, read_json
 
 
@@ -20,7 +21,10 @@ def budget_part(run: RunDir) -> str | None:
     fit = read_json(file)
     source = run.path / "budget.json"
     target = Requirements.from_dict(read_json(source), source=str(source)).target
-    device = f"{target.title} (target `{target.name}`, {target.runtime})" if target else "no device"
+    device = "no device"
+    if target:
+        name, runtime = markdown_code(target.name), markdown(target.runtime)
+        device = f"{markdown(target.title)} (target {name}, {runtime})"
     made = ", as it would be if quantised" if fit["if_quantised"] else ""
     verdict = "It fits." if fit["fits"] else "**It does not fit.**"
     parts = [
@@ -38,7 +42,7 @@ def prediction_lines(run: RunDir) -> list[str]:
     file = run.path / "targets.json"
     rows = read_json(file)["targets"] if file.exists() else []
     return [
-        f"- {row['title']} (target `{row['target']}`), {row['precision']}"
+        f"- {markdown(row['title'])} (target {markdown_code(row['target'])}), {row['precision']}"
         f"{', if it were quantised' if row['if_quantised'] else ''}, "
         f"{_predicted(row['prediction'])}"
         for row in rows
@@ -64,11 +68,11 @@ def _held(fit: Mapping[str, Any]) -> str:
 
 
 def _predicted(prediction: Mapping[str, Any]) -> str:
-    point, low, high = (amount(prediction[name], "ms") for name in _FIGURES)
-    return (
-        f"predicted for {prediction['runtime']}, {threads(prediction['threads'])}, one image: "
-        f"{point}, and for {prediction['coverage']:.0%} of networks between {low} and {high}"
+    point, low, high = (
+        amount(prediction[f"{name}_ms"], "ms") for name in ("latency", "low", "high")
     )
-
-
-_FIGURES = ("latency_ms", "low_ms", "high_ms")
+    where = f"{markdown(prediction['runtime'])}, {threads(prediction['threads'])}"
+    return (
+        f"predicted for {where}, one image: {point}, and for {prediction['coverage']:.0%} of "
+        f"networks between {low} and {high}"
+    )

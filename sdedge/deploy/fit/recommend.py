@@ -28,8 +28,10 @@ def recommend(
         reasons = [f"{target.name} runs {recommended} alone"]
         reasons += lost if recommended == "int8" else []
     else:
-        fits = [check_fit(read_graph(model), target, requirements.limits) for model in (fp32, int8)]
-        recommended, reasons = _choose(*fits, lost)
+        exact, quick = (
+            check_fit(read_graph(model), target, requirements.limits) for model in (fp32, int8)
+        )
+        recommended, reasons = _choose(exact, quick, lost)
     return replace(
         report, recommended=recommended, recommended_for=target.name, reasons=tuple(reasons)
     )
