@@ -94,7 +94,6 @@ class Layers:
             parameters=sum(weights.values()) + sum(o.bias_bytes // 4 for o in self.operators),
             weight_bytes=sum(o.weight_bytes for o in self.operators),
             file_size_bytes=0,
-            unknown={},
             classes=self.c,
         )
 

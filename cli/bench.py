@@ -61,9 +61,7 @@ def bench(
     threads: Annotated[
         int | None, typer.Option(help="Of a measurement; default: the physical cores.")
     ] = None,
-    shape: Annotated[
-        str | None, typer.Option(metavar="C,H,W", help="For a model without a fixed image size.")
-    ] = None,
+    shape: options.Shape = None,
     profile: Annotated[
         bool, typer.Option("--profile/--no-profile", help="Time every operator.")
     ] = True,
@@ -87,7 +85,7 @@ def bench(
         raise ConfigError(f"device is {device!r}; there is: {', '.join(DEVICES)}")
     if target is not None and all_targets:
         raise ConfigError(f"--target {target} and --all-targets exclude each other; leave out one")
-    chosen, image = _precision(precision, int8=int8), _dimensions(shape)
+    chosen, image = _precision(precision, int8=int8), options.image_shape(shape)
     network = _Network.find(run, model)
     out = console(json_output=json_output)
     network.tell(out)
@@ -100,12 +98,16 @@ def bench(
         raise ConfigError(
             "limits, --confidence and --partial are of a prediction; add --target or --all-targets"
         )
-    if not measures and (batch, threads, shape) != (None, None, None):
-        raise ConfigError("--batch, --threads and --shape are of a measurement; add --device cpu")
+    if not measures and (batch, threads) != (None, None):
+        raise ConfigError("--batch and --threads are of a measurement; add --device cpu")
     if predicts and budget:
         limits = network.limits(out, limits, budget)
     with network.lock():
-        rows = network.predict(target, limits, chosen, partial=partial) if predicts else []
+        rows = (
+            network.predict(target, limits, chosen, image=image, partial=partial)
+            if predicts
+            else []
+        )
         value: dict[str, Any] = {}
         measured = None
         if measures:
@@ -253,6 +255,7 @@ class _Network:
         limits: "Limits",
         precision: "Precision | None",
         *,
+        image: tuple[int, ...] | None,
         partial: bool,
     ) -> "list[Row]":
         """The network on one device, or on every device that there is."""
@@ -260,7 +263,7 @@ class _Network:
         from sdedge.deploy.targets.target import list_targets, load_target
 
         targets = list_targets() if target is None else [load_target(target)]
-        forms = read_forms(self.model, self.run.onnx_int8 if self.run else None)
+        forms = read_forms(self.model, self.run.onnx_int8 if self.run else None, image)
         return survey(forms, targets, limits, precision=precision, partial=partial)
 
     def compare(
@@ -352,15 +355,6 @@ def _report(out: Console, result: "BenchResult") -> None:
             ),
             soft_wrap=False,
         )
-
-
-def _dimensions(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    parts = text.split(",")
-    if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
-        raise ConfigError(f"--shape {text!r} is not three numbers, such as 3,32,32")
-    return tuple(int(part) for part in parts)
 
 
 def _precision(text: str | None, *, int8: bool) -> "Precision | None":

@@ -23,6 +23,7 @@ def memory(
     int8: Annotated[
         bool, typer.Option("--int8", help="As it would be, quantised throughout.")
     ] = False,
+    shape: options.Shape = None,
     run: options.Run = None,
     json_output: options.Json = False,
 ) -> None:
@@ -31,12 +32,13 @@ def memory(
     from sdedge.deploy.memory.plan import flash_bytes, plan_memory
     from sdedge.run import RunDir
 
+    image = options.image_shape(shape)
     if model is not None and run is not None:
         raise ConfigError(f"give --model {model} or --run {run}, not both")
     if model is None:
         directory = RunDir.open(run)
         model = directory.made_by(directory.onnx, "export")
-    graph = read_graph(model)
+    graph = read_graph(model, image)
     if int8:
         graph = graph.as_int8()
     plan, flash = plan_memory(graph), flash_bytes(graph)
@@ -110,4 +112,4 @@ def _report(
     )
     if graph.unknown:
         names = ", ".join(f"{name} ({count})" for name, count in graph.unknown.items())
-        out.print(f"[yellow]Operators not known: {shown(names)}; taken not to work in place.[/]")
+        out.print(f"[yellow]Without a cost model: {shown(names)}; taken not to work in place.[/]")

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import re
 from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
@@ -9,6 +10,9 @@ import typer
 
 from sdedge.config import PhaseConfig, parse_settings
 from sdedge.errors import ConfigError
+from sdedge.escape import quoted
+
+MAX_SIDE = 65_536  # of an image, pixels
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 NewRun = Annotated[
@@ -69,6 +73,9 @@ Confidence = Annotated[
 MaxRamKb = Annotated[float | None, typer.Option(help="The most RAM, in kB of 1024 bytes.")]
 MaxFlashKb = Annotated[float | None, typer.Option(help="The most flash, in kB of 1024 bytes.")]
 MaxParams = Annotated[int | None, typer.Option(help="The most parameters.")]
+Shape = Annotated[
+    str | None, typer.Option(metavar="C,H,W", help="For a model without a fixed image size.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of config.json."),
@@ -92,3 +99,18 @@ def refuse_with_resume(given: Collection[str]) -> None:
     if given:
         names = ", ".join("--" + name.replace("_", "-") for name in given)
         raise ConfigError(f"--resume goes on with the run's own settings; leave out {names}")
+
+
+def image_shape(text: str | None) -> tuple[int, ...] | None:
+    """The three dimensions that --shape gives, in the model's order; ConfigError for others."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 3 or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
+        raise ConfigError(f"--shape {quoted(text)} is not three numbers, such as 3,32,32")
+    shape = tuple(map(int, parts))
+    if not all(1 <= size <= MAX_SIDE for size in shape):
+        raise ConfigError(
+            f"--shape {quoted(text)} has a dimension that is not between 1 and {MAX_SIDE:,}"
+        )
+    return shape

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 import typer
@@ -117,3 +118,25 @@ def test_a_file_cut_short_is_named(run: Path, tmp_path: Path) -> None:
     result = command("--model", file)
     assert result.exit_code == 1
     assert "half.onnx is cut short" in result.stderr
+
+
+def test_an_image_size_that_the_file_leaves_open(run: Path, tmp_path: Path) -> None:
+    whole, open_file = run / "model.onnx", tmp_path / "open.onnx"
+    model = onnx.load(whole)
+    for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dim.dim_param = "side"
+    onnx.save(model, open_file)
+    refused = command("--model", open_file)
+    assert refused.exit_code == 1
+    assert "--shape 3,224,224" in refused.output
+    given = json.loads(command("--model", open_file, "--shape", "3,16,16", "--json").stdout)
+    assert given["peak_ram_bytes"] == plan_memory(read_graph(whole)).peak_ram_bytes
+
+
+@pytest.mark.parametrize(
+    "shape", ["3,16", "3,0,16", "3,65537,16", "3,16,1e3", "3,16," + "9" * 5000]
+)
+def test_a_shape_that_is_none(run: Path, shape: str) -> None:
+    result = command("--model", run / "model.onnx", "--shape", shape)
+    assert result.exit_code == 1
+    assert "Error: --shape" in result.output

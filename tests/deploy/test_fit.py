@@ -47,6 +47,10 @@ def classifier(path: Path, *, unknown: int = 0) -> Path:
         for name, shape in (("x", ["batch", 3, 8, 8]), ("y", ["batch", 10]))
     )
     graph = helper.make_graph(nodes, "network", [image], [scores], weights)
+    graph.value_info.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 8, 8, 8])
+        for name in names[1:]
+    )
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 1)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
     return path

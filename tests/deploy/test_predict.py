@@ -71,7 +71,6 @@ def single(
         parameters=weights,
         weight_bytes=weights * size,
         file_size_bytes=0,
-        unknown={},
         classes=2,
     )
 
@@ -198,6 +197,10 @@ def classifier(path: Path, *, width: int = 8, strange: int = 0) -> Path:
     scores = helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", 10])
     opsets = [helper.make_opsetid("", 13), helper.make_opsetid("acme", 1)]
     made = helper.make_graph(nodes, "g", [image], [scores], weights)
+    made.value_info.extend(
+        helper.make_tensor_value_info(f"y{index + 1}", TensorProto.FLOAT, ["N", width, 8, 8])
+        for index in range(strange)
+    )
     onnx.save(helper.make_model(made, opset_imports=opsets, ir_version=7), path)
     return path
 

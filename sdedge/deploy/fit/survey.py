@@ -57,16 +57,19 @@ class Row:
         }
 
 
-def read_forms(model: Path, quantised: Path | None = None) -> dict[Precision, Form]:
+def read_forms(
+    model: Path, quantised: Path | None = None, image: Sequence[int] | None = None
+) -> dict[Precision, Form]:
     """The network of an ONNX file, and its int8 form: of `quantised` if there is such a file.
 
-    A model that is itself int8 has that form alone. Raises ExportError as `read_graph` does.
+    A model that is itself int8 has that form alone. `image` is that of `read_graph`, whose
+    ExportError it raises.
     """
-    graph = read_graph(model)
+    graph = read_graph(model, image)
     if graph.precision == "int8":
         return {"int8": Form(graph=graph, file=model)}
     if quantised is not None and quantised.exists():
-        int8 = Form(graph=read_graph(quantised), file=quantised)
+        int8 = Form(graph=read_graph(quantised, image), file=quantised)
     else:
         int8 = Form(graph=graph.as_int8(), file=model, if_quantised=True)
     return {"fp32": Form(graph=graph, file=model), "int8": int8}

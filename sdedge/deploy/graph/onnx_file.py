@@ -5,47 +5,28 @@ DequantizeLinear -> operator -> QuantizeLinear, nodes that the output does not n
 tensor with a shape at batch 1.
 """
 
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import TensorProto, helper
-from onnx.external_data_helper import load_external_data_for_model
-from onnx.inliner import inline_local_functions
+from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
 
+from sdedge.deploy.graph import contained, native
+from sdedge.deploy.graph.native import NativeError
+from sdedge.deploy.graph.nodes import STANDARD_DOMAINS, handed_on, in_order, needed
 from sdedge.deploy.graph.qlinear import written_out
+from sdedge.deploy.graph.shapes import Native, ShapeReader
+from sdedge.deploy.graph.tensor import Tensor, is_tensor, shape_text, tensor_of
+from sdedge.deploy.graph.weights import set_aside
 from sdedge.errors import ExportError
+from sdedge.escape import printable
 
 _WAY_OUT = "give a whole .onnx file, such as `sdedge export` writes"
-SAME_TENSOR = {"Identity", "Dropout"}
-STANDARD_DOMAINS = ("", "ai.onnx")
+MAX_NODES = 20_000
+_MAX_FILE_BYTES = 2**31 - 1  # of a protobuf message
 _WEIGHTS_ARE_NO_INPUTS = 4  # from this IR version on
-_WRONG_FLOATS: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A tensor's shape and its element type, one of onnx.TensorProto's."""
-
-    shape: tuple[int, ...]
-    element: int
-
-    @property
-    def size_bytes(self) -> int:
-        """Of its elements."""
-        bits = 4 if self.element in (TensorProto.INT4, TensorProto.UINT4) else 0
-        width = bits or 8 * helper.tensor_dtype_to_np_dtype(self.element).itemsize
-        return (self.elements * width + 7) // 8
-
-    @property
-    def elements(self) -> int:
-        """How many there are."""
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,36 +42,43 @@ class Classifier:
     source: str  # its name, for messages
 
 
-def load_classifier(model: Path | bytes) -> Classifier:
+def load_classifier(model: Path | bytes, image: Sequence[int] | None = None) -> Classifier:
     """Read an ONNX classifier: one image input of four dimensions, one output (N, classes).
 
-    Raises ExportError naming the file and the way out when it is missing, cut short, not ONNX, not
-    an image classifier, made for a fixed batch other than 1, or lacks its external weights.
+    `image` gives the three dimensions after the batch, for a file that leaves them open. A file is
+    taken to be from outside: native code sees it in a process of its own; a model in memory is
+    taken to be made here. Raises ExportError naming the file and the way out when it is missing,
+    cut short, not ONNX, not an image classifier, made for a fixed batch other than 1, or lacks its
+    external weights.
     """
-    source = str(model) if isinstance(model, Path) else "the model"
+    source = printable(str(model)) if isinstance(model, Path) else "the model"
+    run: Native = contained.run if isinstance(model, Path) else native.perform
+    folder = model.parent if isinstance(model, Path) else None
     data = _read(model, source)
     proto = _parse(data, source)
-    external = _load_external(proto, model.parent if isinstance(model, Path) else None, source)
-    _check(proto, source)
-    if proto.functions:
-        proto = inline_local_functions(proto)
-    image = _only_input(proto, source)
-    del proto.graph.input[:]
-    proto.graph.input.append(image)
-    proto.ir_version = max(proto.ir_version, _WEIGHTS_ARE_NO_INPUTS)
+    _check_versions(proto, source)
+    weights, external = set_aside(proto.graph, folder, source)
+    constants = {w.name: tensor_of(w) for w in (*weights, *proto.graph.initializer)}
+    value = _only_input(proto, constants, source)
+    _fix_shape(value, image, source)
+    proto = _checked(proto, source, run)
     nodes = [plain for node in proto.graph.node for plain in written_out(node)]
-    tensors = _infer(proto, nodes, source)
-    constants = {
-        weight.name: Tensor(tuple(weight.dims), weight.data_type)
-        for weight in proto.graph.initializer
-    }
-    _refuse_half_precision([*tensors.values(), *constants.values()], source)
-    output = _handed_on(nodes, _only_output(proto, tensors, source))
+    output = handed_on(nodes, _only_output(proto, source))
+    nodes = needed(nodes, output)
+    if not nodes:
+        raise constant_scores(source)
+    if not in_order(nodes, {value.name, *constants}):
+        raise ExportError(
+            f"{source} is damaged: its nodes read what is not there yet, or make a tensor twice; "
+            "export it again"
+        )
+    tensors = ShapeReader(proto, weights, folder, source, run).tensors(nodes, value.name)
+    _check_scores(output, tensors, source)
     return Classifier(
-        nodes=_needed(nodes, output),
+        nodes=nodes,
         tensors=tensors,
         constants=constants,
-        input=image.name,
+        input=value.name,
         output=output,
         file_size_bytes=len(data) + external,
         source=source,
@@ -101,11 +89,20 @@ def _read(model: Path | bytes, source: str) -> bytes:
     if isinstance(model, bytes):
         return model
     try:
+        facts = model.stat()
+        if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
+            raise ExportError(f"{source} cannot be read: it is no file; {_WAY_OUT}")
+        if facts.st_size > _MAX_FILE_BYTES:
+            raise ExportError(
+                f"{source} is over 2 GiB, which no ONNX file is; {_WAY_OUT}, or export it with "
+                "external weights"
+            )
         return model.read_bytes()
     except FileNotFoundError:
         raise ExportError(f"{source} does not exist; make one with `sdedge export`") from None
-    except OSError as error:
-        raise ExportError(f"{source} cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+        reason = getattr(error, "strerror", None) or error
+        raise ExportError(f"{source} cannot be read: {reason}") from error
 
 
 def _parse(data: bytes, source: str) -> onnx.ModelProto:
@@ -115,49 +112,66 @@ def _parse(data: bytes, source: str) -> onnx.ModelProto:
         raise ExportError(f"{source} is cut short or is not an ONNX file; {_WAY_OUT}") from error
     if not proto.graph.node or not proto.opset_import:
         raise ExportError(f"{source} is cut short or holds no ONNX graph; {_WAY_OUT}")
+    if len(proto.graph.node) > MAX_NODES:
+        raise ExportError(
+            f"{source} has {len(proto.graph.node):,} nodes; sdedge reads up to {MAX_NODES:,}"
+        )
+    # protobuf gives what is no UTF-8 as bytes.
+    wrong = next((text for text in _texts(proto.graph) if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise ExportError(
+            f"{source} is damaged: the name {wrong!r} is no UTF-8; copy or export it again"
+        )
     return proto
 
 
-def _check(proto: onnx.ModelProto, source: str) -> None:
+def _texts(graph: onnx.GraphProto) -> Iterator[object]:
+    """The names in a graph and in those inside it."""
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        yield value.name
+        yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
+    for weight in graph.initializer:
+        yield weight.name
+        for entry in weight.external_data:
+            yield from (entry.key, entry.value)
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield attribute.name
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _texts(inner)
+
+
+def _check_versions(proto: onnx.ModelProto, source: str) -> None:
+    """Refuse what is newer than the installed onnx, and make old files name weights as new ones."""
+    newest = onnx.defs.onnx_opset_version()
+    opsets = [entry.version for entry in proto.opset_import if entry.domain in STANDARD_DOMAINS]
+    for what, version, known in (
+        ("IR version", proto.ir_version, onnx.IR_VERSION),
+        ("opset", max(opsets, default=0), newest),
+    ):
+        if version > known:
+            raise ExportError(
+                f"{source} has {what} {version}, and onnx {onnx.__version__} reads up to {known}; "
+                f"install a newer onnx, or export it with {what} {known} or lower"
+            )
+    proto.ir_version = max(proto.ir_version, _WEIGHTS_ARE_NO_INPUTS)
+
+
+def _checked(proto: onnx.ModelProto, source: str, run: Native) -> onnx.ModelProto:
+    """The model once onnx's checker has accepted it, its functions inlined."""
     try:
-        onnx.checker.check_model(proto)
-    except (onnx.checker.ValidationError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ExportError(f"{source} is not valid ONNX ({reason}); {_WAY_OUT}") from error
+        data = run("checked", proto.SerializeToString())
+    except (NativeError, EncodeError) as error:
+        reason = printable(str(error))
+        raise ExportError(f"{source} is not valid ONNX ({reason}); export it again") from error
+    return _parse(data, source)
 
 
-def _is_external(weight: TensorProto) -> bool:
-    return bool(weight.data_location == TensorProto.EXTERNAL)
-
-
-def _load_external(proto: onnx.ModelProto, folder: Path | None, source: str) -> int:
-    """Load the weights that lie in other files, and give the size of these files in bytes."""
-    files = {
-        entry.value
-        for weight in proto.graph.initializer
-        if _is_external(weight)
-        for entry in weight.external_data
-        if entry.key == "location"
-    }
-    if not files:
-        return 0
-    remedy = "copy that file there, or export the model into one file"
-    missing = [name for name in sorted(files) if folder is None or not (folder / name).is_file()]
-    if folder is None or missing:
-        raise ExportError(
-            f"{source} keeps its weights in {missing[0]}, which is not beside it; {remedy}"
-        )
-    try:
-        load_external_data_for_model(proto, str(folder))
-    except (onnx.checker.ValidationError, ValueError, OSError) as error:
-        names = ", ".join(sorted(files))
-        raise ExportError(f"{source} keeps its weights in {names}, which is damaged") from error
-    return sum((folder / name).stat().st_size for name in files)
-
-
-def _only_input(proto: onnx.ModelProto, source: str) -> onnx.ValueInfoProto:
-    """The image input, its batch set to 1."""
-    constants = {weight.name for weight in proto.graph.initializer}
+def _only_input(
+    proto: onnx.ModelProto, constants: Container[str], source: str
+) -> onnx.ValueInfoProto:
+    """The image input."""
     inputs = [value for value in proto.graph.input if value.name not in constants]
     if len(inputs) != 1:
         names = ", ".join(repr(value.name) for value in inputs) or "none"
@@ -166,127 +180,70 @@ def _only_input(proto: onnx.ModelProto, source: str) -> onnx.ValueInfoProto:
             "model of one image input"
         )
     image: onnx.ValueInfoProto = inputs[0]
-    dims = image.type.tensor_type.shape.dim
-    shape = [dim.dim_value or dim.dim_param or "?" for dim in dims]
+    return image
+
+
+def _fix_shape(value: onnx.ValueInfoProto, image: Sequence[int] | None, source: str) -> None:
+    """Set the input's batch to 1, and the dimensions that the file leaves open to those given."""
+    dims = value.type.tensor_type.shape.dim
+    shape = [dim.dim_value or printable(dim.dim_param) or "?" for dim in dims]
+    told = f"its input {value.name!r} has the shape {shape_text(shape)}"
     if len(dims) != 4:
         raise ExportError(
-            f"{source} is not an image classifier: its input {image.name!r} has the shape "
-            f"{_text(shape)}, not (batch, channels, height, width)"
-        )
-    if not all(isinstance(size, int) and size > 0 for size in shape[1:]):
-        raise ExportError(
-            f"{source}: its input {image.name!r} has the shape {_text(shape)}; export it for one "
-            "image size"
+            f"{source} is not an image classifier: {told}, not (batch, channels, height, width)"
         )
     if isinstance(shape[0], int) and shape[0] > 1:
         raise ExportError(
             f"{source} is made for batches of {shape[0]}; export it with a free batch, or with a "
             "batch of 1"
         )
-    dims[0].dim_value = 1
-    return image
-
-
-def _only_output(proto: onnx.ModelProto, tensors: Mapping[str, Tensor], source: str) -> str:
-    names: list[str] = [value.name for value in proto.graph.output]
-    for name in names:
-        if name not in tensors:
-            raise no_shape(name, source)
-    shapes = [tensors[name].shape for name in names]
-    if len(names) != 1 or len(shapes[0]) != 2 or shapes[0][1] < 2:
-        found = (f"{n!r} {_text(shape)}" for n, shape in zip(names, shapes, strict=True))
+    fixed = [size if isinstance(size, int) and size > 0 else None for size in shape[1:]]
+    if image is None and None in fixed:
         raise ExportError(
-            f"{source} is not an image classifier: its outputs are {', '.join(found) or 'none'}; "
-            "give a model of one output (batch, classes) with two classes or more"
+            f"{source}: {told}; name one image size with --shape, as in --shape 3,224,224, or "
+            "export it for one"
+        )
+    wanted = fixed if image is None else [*image]
+    if len(wanted) != 3 or any(
+        size not in (None, given) for size, given in zip(fixed, wanted, strict=True)
+    ):
+        raise ExportError(
+            f"{source}: {told}, which --shape {','.join(map(str, wanted))} contradicts"
+        )
+    sizes, element = [1, *(size or 0 for size in wanted)], value.type.tensor_type.elem_type
+    if min(sizes) < 1 or not is_tensor(sizes, element):
+        raise ExportError(
+            f"{source}: its input {value.name!r} of shape {shape_text(sizes)} and element type "
+            f"{element} is no image; export it again"
+        )
+    for dim, size in zip(dims, sizes, strict=True):
+        dim.dim_value = size
+
+
+def _only_output(proto: onnx.ModelProto, source: str) -> str:
+    names: list[str] = [value.name for value in proto.graph.output]
+    if len(names) != 1:
+        found = ", ".join(map(repr, names)) or "none"
+        raise ExportError(
+            f"{source} is not an image classifier: it has {len(names)} outputs ({found}); give a "
+            "model of one output (batch, classes)"
         )
     return names[0]
 
 
-def _handed_on(nodes: Sequence[onnx.NodeProto], name: str) -> str:
-    """The tensor that Identity and Dropout hand on as `name`."""
-    same = {node.output[0]: node.input[0] for node in nodes if node.op_type in SAME_TENSOR}
-    while name in same:
-        name = same[name]
-    return name
-
-
-def _needed(nodes: Sequence[onnx.NodeProto], output: str) -> list[onnx.NodeProto]:
-    """The nodes that a runtime runs: those from which the output follows."""
-    needed, read = [], {output}
-    for node in reversed(nodes):
-        if not read.isdisjoint(node.output):
-            read.update(names_read(node))
-            needed.append(node)
-    return needed[::-1]
-
-
-def names_read(node: onnx.NodeProto) -> list[str]:
-    """Its inputs, then what the graphs inside it (of If, Loop) read from outside."""
-    outer: dict[str, None] = {}
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            own = {value.name for value in (*graph.input, *graph.initializer)}
-            own.update(name for inner in graph.node for name in inner.output)
-            inside = [name for inner in graph.node for name in names_read(inner)]
-            outer.update((name, None) for name in inside if name not in own)
-    return [*node.input, *outer]
-
-
-def no_shape(tensor: str, source: str) -> ExportError:
-    """The error for a tensor whose shape cannot be known before the model runs."""
+def constant_scores(source: str) -> ExportError:
+    """The error for a model that gives the same for every image."""
     return ExportError(
-        f"{source}: the shape of its tensor {tensor!r} does not follow from the shape of the image;"
-        " export it with opset 14 or later, for one image size"
+        f"{source} is not an image classifier: its output does not depend on the image; give a "
+        "model that computes its scores from it"
     )
 
 
-def _text(shape: Sequence[object]) -> str:
-    return f"({', '.join(map(str, shape))})"
-
-
-def _infer(
-    proto: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], source: str
-) -> dict[str, Tensor]:
-    """Every tensor's shape for one image. The graph's own nodes and shapes are replaced."""
-    graph = proto.graph
-    stored = {value.name: value for value in graph.value_info}
-    del graph.node[:], graph.value_info[:]
-    for output in graph.output:
-        output.type.tensor_type.ClearField("shape")
-    for node in nodes:
-        if node.domain in STANDARD_DOMAINS:
-            graph.node.append(node)
-        elif node.output and node.output[0] in stored:
-            graph.value_info.extend(
-                _one_image(stored[name]) for name in node.output if name in stored
-            )
-        elif node.input and node.output:
-            # Nobody knows what it does: it is taken to keep its input's shape.
-            graph.node.append(helper.make_node("Identity", node.input[:1], node.output[:1]))
-    try:
-        inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
-    except (onnx.shape_inference.InferenceError, RuntimeError) as error:
-        raise ExportError(f"{source}: the shapes of its tensors do not fit together") from error
-    tensors = {}
-    for value in (*inferred.input, *inferred.value_info, *inferred.output):
-        tensor = value.type.tensor_type
-        shape = tuple(dim.dim_value for dim in tensor.shape.dim)
-        if tensor.HasField("shape") and all(size > 0 for size in shape):
-            tensors[value.name] = Tensor(shape, tensor.elem_type)
-    return tensors
-
-
-def _one_image(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
-    for dim in value.type.tensor_type.shape.dim[:1]:
-        if not dim.dim_value:
-            dim.dim_value = 1
-    return value
-
-
-def _refuse_half_precision(tensors: Sequence[Tensor], source: str) -> None:
-    for tensor in tensors:
-        if tensor.element in _WRONG_FLOATS:
-            raise ExportError(
-                f"{source} computes in {_WRONG_FLOATS[tensor.element]}; export it in float32, or "
-                "quantise it to int8"
-            )
+def _check_scores(output: str, tensors: Mapping[str, Tensor], source: str) -> None:
+    """(1, classes), or (1, classes, 1, 1) as a convolution and a pooling leave them."""
+    shape = tensors[output].shape
+    if len(shape) < 2 or shape[0] != 1 or shape[1] < 2 or any(size != 1 for size in shape[2:]):
+        raise ExportError(
+            f"{source} is not an image classifier: its output is {output!r} {shape_text(shape)}; "
+            "give a model of one output (batch, classes) with two classes or more"
+        )

@@ -1,9 +1,11 @@
-"""QLinear operators written out in the operators of plain ONNX."""
+"""QLinear operators, and what ONNX Runtime fuses, written out in the operators of plain ONNX."""
 
 from collections.abc import Iterator
 
 import onnx
 from onnx import helper
+
+from sdedge.deploy.graph.nodes import STANDARD_DOMAINS
 
 # QLinear operators: the operator inside, the first operand's place (each is a tensor, its scale and
 # its zero point), the place of the output's scale, and of an int32 bias. A concat's operands run to
@@ -22,15 +24,60 @@ _QLINEAR: dict[str, tuple[str, tuple[int, ...], int, int | None]] = {
     "QLinearConcat": ("Concat", (), 0, None),
 }
 _OWN_ATTRIBUTES = {"channels_last", "opset"}  # of QLinear operators alone
+_MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators
+# ONNX's own, but that ONNX Runtime's take 16-bit elements in older opsets, too.
+_SAME_AS_ONNX = {"QuantizeLinear", "DequantizeLinear"}
+_FUSED = {"FusedConv": "Conv", "FusedGemm": "Gemm"}
 
 
 def written_out(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-    """The node itself, or a QLinear operator as DequantizeLinear -> operator -> QuantizeLinear."""
+    """The node itself, or the operators of ONNX that do the same.
+
+    A QLinear operator becomes DequantizeLinear -> operator -> QuantizeLinear, a fused one the
+    operator, the sum and the activation that it is made of.
+    """
     attributes = {attribute.name: attribute for attribute in node.attribute}
     channels_last = attributes.get("channels_last")
-    if node.op_type not in _QLINEAR or (channels_last is not None and channels_last.i):
+    if not node.output or node.domain not in (*STANDARD_DOMAINS, _MICROSOFT):
         yield node
-        return
+    elif node.domain == _MICROSOFT and node.op_type in _SAME_AS_ONNX:
+        plain = helper.make_node(node.op_type, node.input, node.output, node.name)
+        plain.attribute.extend(node.attribute)
+        yield plain
+    elif node.domain == _MICROSOFT and node.op_type in _FUSED:
+        yield from _unfused(node, attributes)
+    elif node.op_type in _QLINEAR and not (channels_last is not None and channels_last.i):
+        yield from _dequantised(node, attributes)
+    else:
+        yield node
+
+
+def _unfused(
+    node: onnx.NodeProto, attributes: dict[str, onnx.AttributeProto]
+) -> Iterator[onnx.NodeProto]:
+    """Conv or Gemm, then Add where a fourth input is summed, then the activation."""
+    op_type = _FUSED[node.op_type]
+    activation = (
+        helper.get_attribute_value(attributes["activation"])
+        if ("activation" in attributes)
+        else b""
+    )
+    summed = list(node.input[3:4]) if op_type == "Conv" else []
+    result = node.output[0]
+    parts = [op_type, *(["Add"] if summed else []), *([activation.decode()] if activation else [])]
+    names = [f"{result}/{part}" for part in parts[:-1]] + [result]
+    plain = helper.make_node(op_type, node.input[:3], names[:1], node.name or result)
+    plain.attribute.extend(
+        value for name, value in attributes.items() if not name.startswith("activation")
+    )
+    yield plain
+    for part, source, name in zip(parts[1:], names, names[1:], strict=False):
+        yield helper.make_node(part, [source, *(summed if part == "Add" else [])], [name])
+
+
+def _dequantised(
+    node: onnx.NodeProto, attributes: dict[str, onnx.AttributeProto]
+) -> Iterator[onnx.NodeProto]:
     op_type, operands, scale, bias = _QLINEAR[node.op_type]
     result = node.output[0]  # names of nodes need not differ
     if op_type == "Concat":

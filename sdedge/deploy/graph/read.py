@@ -15,8 +15,11 @@ from typing import Literal
 
 from onnx import TensorProto
 
-from sdedge.deploy.graph.onnx_file import Classifier, Tensor, load_classifier, no_shape
-from sdedge.deploy.graph.steps import MATRIX, QUANTIZERS, Step, simplified_steps
+from sdedge.deploy.graph.onnx_file import Classifier, load_classifier
+from sdedge.deploy.graph.steps import QUANTIZERS, Step, simplified_steps
+from sdedge.deploy.graph.tensor import ELEMENT_BITS, Tensor
+from sdedge.errors import ExportError
+from sdedge.escape import printable
 
 Kind = Literal["dense", "pointwise", "depthwise", "linear", "pooling", "elementwise", "movement"]
 Precision = Literal["fp32", "int8"]
@@ -37,13 +40,20 @@ _KINDS: dict[str, Kind] = {
         "elementwise",
     ),
     **dict.fromkeys(
-        ("Concat", "Flatten", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
+        ("Concat", "Flatten", "Gather", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
          "Unsqueeze"),
         "movement",
     ),
 }  # fmt: skip
 # The bytes stay where they are, only the shape changes.
 RESHAPES = {"Flatten", "Reshape", "Squeeze", "Unsqueeze"}
+_HALF_PRECISION = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
+# Element types that rates are of, and those of masks and indices, which only move.
+_PRICED = {
+    TensorProto.FLOAT, TensorProto.INT8, TensorProto.UINT8, TensorProto.BOOL, TensorProto.INT32,
+    TensorProto.UINT32, TensorProto.INT64, TensorProto.UINT64,
+}  # fmt: skip
+MAX_OPERATORS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +66,13 @@ class Value:
     name: str
     shape: tuple[int, ...]
     precision: Precision
+    element_bits: int | None = None  # None: as its precision has
 
     @property
     def size_bytes(self) -> int:
         """Of its elements."""
-        return prod(self.shape) * BYTES[self.precision]
+        bits = 8 * BYTES[self.precision] if self.element_bits is None else self.element_bits
+        return (prod(self.shape) * bits + 7) // 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +81,8 @@ class Operator:
 
     `input_bytes` and `output_bytes` are what it reads and writes; 0 where it only reshapes.
     `weight_bytes` includes `bias_bytes`, but no scales or zero points. `repeated_bytes` of it,
-    biases apart, are weights that an operator before this one reads as well.
+    biases apart, are weights that an operator before this one reads as well. `saved_bytes` and
+    `saved_repeated_bytes` are what both lose when the operator becomes an int8 one.
     """
 
     name: str
@@ -84,6 +97,9 @@ class Operator:
     output_bytes: int
     bias_bytes: int = 0
     repeated_bytes: int = 0
+    saved_bytes: int = 0
+    saved_repeated_bytes: int = 0
+    unpriced: str | None = None  # what there is no cost model for: its type, or it in its elements
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +113,12 @@ class Graph:
     parameters: int
     weight_bytes: int  # each weight once, however many operators read it
     file_size_bytes: int
-    unknown: Mapping[str, int]  # operator types without a cost model, counted
     classes: int | None
+
+    @property
+    def unknown(self) -> Mapping[str, int]:
+        """What there is no cost model for, counted: types of operators, or these in an element."""
+        return Counter(o.unpriced for o in self.operators if o.unpriced is not None)
 
     @property
     def precision(self) -> Precision:
@@ -123,7 +143,7 @@ class Graph:
                 source[operator.outputs[0]] = source.get(operator.inputs[0], operator.inputs[0])
         outputs = tuple(source.get(name, name) for name in self.outputs)
         values = {
-            name: replace(value, precision="int8")
+            name: replace(value, precision="int8", element_bits=None)
             for name, value in self.values.items()
             if name not in source
         }
@@ -138,7 +158,7 @@ class Graph:
             values=values,
             outputs=outputs,
             weight_bytes=self.weight_bytes
-            - sum(_saved(o, _matrix_bytes(o) - o.repeated_bytes) for o in self.operators),
+            - sum(o.saved_bytes - o.saved_repeated_bytes for o in self.operators),
         )
 
 
@@ -153,42 +173,41 @@ def _as_int8(
         precision="int8",
         inputs=inputs,
         outputs=outputs,
-        weight_bytes=operator.weight_bytes - _saved(operator, _matrix_bytes(operator)),
-        repeated_bytes=operator.repeated_bytes - _saved(operator, operator.repeated_bytes),
+        weight_bytes=operator.weight_bytes - operator.saved_bytes,
+        repeated_bytes=operator.repeated_bytes - operator.saved_repeated_bytes,
+        saved_bytes=0,
+        saved_repeated_bytes=0,
+        unpriced=operator.unpriced if operator.unpriced == operator.op_type else None,
         input_bytes=0 if free else _size(inputs, values),
         output_bytes=0 if free else _size(outputs, values),
     )
-
-
-def _matrix_bytes(operator: Operator) -> int:
-    """Of its weights but the bias, which keeps its four bytes in int8."""
-    return operator.weight_bytes - operator.bias_bytes
-
-
-def _saved(operator: Operator, size: int) -> int:
-    """What so many bytes of its weights lose when they become int8."""
-    return size - size // BYTES["fp32"] if operator.precision == "fp32" else 0
 
 
 def _size(names: Iterable[str], values: Mapping[str, Value]) -> int:
     return sum(values[name].size_bytes for name in names)
 
 
-def read_graph(model: Path | bytes) -> Graph:
+def read_graph(model: Path | bytes, image: Sequence[int] | None = None) -> Graph:
     """Read an ONNX image classifier, float or quantised (Q/DQ pairs or QLinear operators).
 
-    Operators without a cost model are in `unknown`; those of other domains than ONNX's are taken
-    to keep the shape of their input. Raises ExportError naming the file and the way out when it is
-    missing, cut short, not ONNX, or not a classifier of one image.
+    `image` gives the three dimensions after the batch, for a file that leaves them open. What has
+    no cost model is in `unknown`. Raises ExportError naming the file and the way out when it is
+    missing, cut short, not ONNX, not a classifier of one image, or has a tensor whose shape cannot
+    be known.
     """
-    classifier = load_classifier(model)
+    classifier = load_classifier(model, image)
     steps = simplified_steps(classifier)
+    if len(steps) > MAX_OPERATORS:
+        raise ExportError(
+            f"{classifier.source} has {len(steps):,} operators; sdedge plans up to "
+            f"{MAX_OPERATORS:,}"
+        )
     names = _names(classifier, steps)
     values = {names[name]: _value(names[name], name, classifier) for name in names}
     weights: dict[str, Tensor] = {}
     operators = []
     for step in steps:
-        operators.append(_operator(step, names, values, weights))
+        operators.append(_operator(step, names, values, weights, classifier))
         weights.update(step.weights)
     return Graph(
         operators=tuple(operators),
@@ -198,7 +217,6 @@ def read_graph(model: Path | bytes) -> Graph:
         parameters=sum(tensor.elements for tensor in weights.values()),
         weight_bytes=sum(tensor.size_bytes for tensor in weights.values()),
         file_size_bytes=classifier.file_size_bytes,
-        unknown=Counter(step.op_type for step in steps if _kind(step) is None),
         classes=classifier.tensors[classifier.output].shape[1],
     )
 
@@ -216,15 +234,35 @@ def _names(classifier: Classifier, steps: Sequence[Step]) -> dict[str, str]:
 
 
 def _value(name: str, tensor_name: str, classifier: Classifier) -> Value:
-    if tensor_name not in classifier.tensors:
-        raise no_shape(tensor_name, classifier.source)
     tensor = classifier.tensors[tensor_name]
-    int8 = tensor.element in (TensorProto.INT8, TensorProto.UINT8)
-    return Value(name=name, shape=tensor.shape, precision="int8" if int8 else "fp32")
+    if tensor.element in _HALF_PRECISION:
+        raise ExportError(
+            f"{classifier.source} computes in {tensor.element_name}; export it in float32, or "
+            "quantise it to int8"
+        )
+    if not tensor.elements:
+        raise ExportError(
+            f"{classifier.source}: its tensor {printable(tensor_name)} is empty for an image of "
+            f"this size, {tensor.shape}; export it for larger images"
+        )
+    precision: Precision = (
+        "int8" if tensor.element in (TensorProto.INT8, TensorProto.UINT8) else "fp32"
+    )
+    bits = ELEMENT_BITS[tensor.element]
+    return Value(
+        name=name,
+        shape=tensor.shape,
+        precision=precision,
+        element_bits=None if bits == 8 * BYTES[precision] else bits,
+    )
 
 
 def _operator(
-    step: Step, names: Mapping[str, str], values: Mapping[str, Value], seen: Container[str]
+    step: Step,
+    names: Mapping[str, str],
+    values: Mapping[str, Value],
+    seen: Container[str],
+    classifier: Classifier,
 ) -> Operator:
     """`seen`: the weights of the operators before."""
     inputs = tuple(names[name] for name in step.inputs)
@@ -232,24 +270,48 @@ def _operator(
     free = step.op_type in RESHAPES
     conversion = step.op_type in QUANTIZERS
     int8 = not conversion and any(values[name].precision == "int8" for name in inputs)
+    kind = _kind(step)
+    bias = step.weights.get(step.bias) if step.bias else None
+    repeated = [
+        tensor for name, tensor in step.weights.items() if name in seen and name != step.bias
+    ]
+    matrices = [tensor for name, tensor in step.weights.items() if name != step.bias]
     return Operator(
         name=step.name,
         op_type=step.op_type,
-        kind=_kind(step) or "elementwise",
+        kind=kind or "elementwise",
         precision="int8" if int8 else "fp32",
         inputs=inputs,
         outputs=outputs,
-        macs=_macs(step, [values[name] for name in inputs], [values[name] for name in outputs]),
-        weight_bytes=sum(tensor.size_bytes for tensor in step.weights.values()),
+        macs=step.products * prod(values[outputs[0]].shape),
+        weight_bytes=_bytes(step.weights.values()),
         input_bytes=0 if free else _size(inputs, values),
         output_bytes=0 if free else _size(outputs, values),
-        bias_bytes=step.bias.size_bytes if step.bias else 0,
-        repeated_bytes=sum(
-            tensor.size_bytes
-            for name, tensor in step.weights.items()
-            if name in seen and tensor is not step.bias
-        ),
+        bias_bytes=bias.size_bytes if bias else 0,
+        repeated_bytes=_bytes(repeated),
+        saved_bytes=0 if int8 else _saved(matrices, bias),
+        saved_repeated_bytes=0 if int8 else _saved(repeated, None),
+        unpriced=step.op_type if kind is None else _odd_elements(step, classifier),
     )
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.size_bytes for tensor in tensors)
+
+
+def _saved(matrices: Sequence[Tensor], bias: Tensor | None) -> int:
+    """Bytes that weights lose in int8: a byte an element, four an element of the bias."""
+    smaller = sum(max(0, tensor.size_bytes - tensor.elements) for tensor in matrices)
+    return smaller + (max(0, bias.size_bytes - 4 * bias.elements) if bias else 0)
+
+
+def _odd_elements(step: Step, classifier: Classifier) -> str | None:
+    """The operator in the element type that no rate is of, as in "Conv in double"."""
+    if step.op_type in RESHAPES or step.op_type in QUANTIZERS:
+        return None
+    tensors = [classifier.tensors[name] for name in (*step.inputs, *step.outputs)]
+    odd = next((tensor for tensor in tensors if tensor.element not in _PRICED), None)
+    return None if odd is None else f"{step.op_type} in {odd.element_name}"
 
 
 def _kind(step: Step) -> Kind | None:
@@ -259,14 +321,3 @@ def _kind(step: Step) -> Kind | None:
     if step.groups > 1 and step.matrix.shape[1] == 1:
         return "depthwise"
     return "pointwise" if step.groups == 1 and set(step.matrix.shape[2:]) == {1} else "dense"
-
-
-def _macs(step: Step, inputs: Sequence[Value], outputs: Sequence[Value]) -> int:
-    """Multiply-accumulates of one image."""
-    if step.base not in MATRIX:
-        return 0
-    elements = prod(outputs[0].shape)
-    if step.base == "Conv" and step.matrix is not None:
-        return elements * prod(step.matrix.shape[1:])
-    # Each element of a matrix product is a sum over the left operand's last dimension.
-    return elements * inputs[0].shape[-1]

@@ -5,20 +5,17 @@ one, and steps that every runtime merges are merged.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 
 import onnx
 from onnx import TensorProto
 
-from sdedge.deploy.graph.onnx_file import (
-    SAME_TENSOR,
-    STANDARD_DOMAINS,
-    Classifier,
-    Tensor,
-    names_read,
-)
-from sdedge.errors import ExportError
+from sdedge.deploy.graph.nodes import hands_on, is_standard, names_read
+from sdedge.deploy.graph.onnx_file import Classifier, constant_scores
+from sdedge.deploy.graph.tensor import Tensor
+from sdedge.escape import printable
 
 QUANTIZERS = {"QuantizeLinear", "DequantizeLinear"}
 MATRIX = {"Conv", "Gemm", "MatMul"}  # multiply the second input, and may add the third
@@ -39,9 +36,22 @@ class Step:
     inputs: tuple[str, ...]  # activations
     outputs: tuple[str, ...]
     weights: dict[str, Tensor] = field(default_factory=dict)  # all, by name
-    matrix: Tensor | None = None  # what it multiplies by, where that is constant
-    bias: Tensor | None = None
+    products: int = 0  # summed for each element of the result, where it multiplies matrices
+    matrix: Tensor | None = None  # what it multiplies by, where that is constant, as it reads it
+    bias: str | None = None  # one of `weights`
     groups: int = 1
+
+
+@dataclass(frozen=True)
+class _Constant:
+    """The tensor of the file behind a constant, and how its reader sees it.
+
+    What transposes, reshapes, converts or dequantises a stored tensor keeps its element type, as it
+    is stored; any other result of constants counts as stored itself, as a runtime computes it once.
+    """
+
+    stored: str
+    tensor: Tensor
 
 
 def simplified_steps(classifier: Classifier) -> list[Step]:
@@ -51,10 +61,7 @@ def simplified_steps(classifier: Classifier) -> list[Step]:
     """
     steps = list(_without_constants(classifier))
     if not any(classifier.output in step.outputs for step in steps):
-        raise ExportError(
-            f"{classifier.source} is not an image classifier: its output does not depend on the "
-            "image; give a model that computes its scores from it"
-        )
+        raise constant_scores(classifier.source)
     for joins, join in ((_folds, _fold), (_absorbs, _absorb)):
         steps = _join_pairs(steps, classifier.output, joins, join)
     return _collapse_quantizers(steps, classifier.output)
@@ -62,60 +69,79 @@ def simplified_steps(classifier: Classifier) -> list[Step]:
 
 def _without_constants(classifier: Classifier) -> Iterator[Step]:
     """A step for each node that computes something from the image."""
-    # The stored tensors that a constant name stands for: itself, the int8 values behind a
-    # DequantizeLinear (not their scales), nothing where it follows from shapes.
-    constants = {name: {name: tensor} for name, tensor in classifier.constants.items()}
+    tensors = classifier.tensors
+    constants = {name: _Constant(name, tensor) for name, tensor in classifier.constants.items()}
     same: dict[str, str] = {}
     read = {name for node in classifier.nodes for name in names_read(node)} | {classifier.output}
     for node in classifier.nodes:
         inputs = [same.get(name, name) for name in names_read(node)]
-        data = inputs[:1] if node.op_type in QUANTIZERS else inputs
-        if node.op_type in _SHAPE_OF:
-            constants[node.output[0]] = {}
-        elif node.op_type == "Constant":
-            constants[node.output[0]] = _value(node)
-        elif all(name in constants for name in inputs if name):
-            constants.update(dict.fromkeys(node.output, _joined(constants, data)))
-        elif node.op_type in SAME_TENSOR:
+        data = inputs[:1] if is_quantizer(node) else inputs
+        outputs = tuple(name for name in node.output if name in read)
+        if node.op_type in _SHAPE_OF or all(name in constants for name in data):
+            behind = [constants[name] for name in data if name in constants]
+            constants |= {name: _derived(name, tensors[name], behind) for name in outputs}
+        elif hands_on(node):
             same[node.output[0]] = inputs[0]
         else:
-            outputs = tuple(name for name in node.output if name in read)
-            yield _step(node, data, outputs, constants)
+            yield _step(node, data, outputs, constants, tensors)
 
 
-def _value(node: onnx.NodeProto) -> dict[str, Tensor]:
-    tensor = next((a.t for a in node.attribute if a.name == "value"), None)
-    return {node.output[0]: Tensor(tuple(tensor.dims), tensor.data_type)} if tensor else {}
+def is_quantizer(node: onnx.NodeProto) -> bool:
+    """Whether it converts between floats and integers with a scale."""
+    return is_standard(node) and node.op_type in QUANTIZERS
 
 
-def _joined(constants: dict[str, dict[str, Tensor]], names: Sequence[str]) -> dict[str, Tensor]:
-    return {key: tensor for name in names for key, tensor in constants.get(name, {}).items()}
+def _derived(name: str, read: Tensor, behind: Sequence[_Constant]) -> _Constant:
+    """What a node makes of the constants `behind`."""
+    data = [constant for constant in behind if _is_weight(constant.tensor)]
+    if len(data) == 1 and data[0].tensor.elements == read.elements:
+        return _Constant(data[0].stored, Tensor(read.shape, data[0].tensor.element))
+    return _Constant(name, read)
+
+
+def _is_weight(tensor: Tensor) -> bool:
+    return bool(tensor.shape) and tensor.element not in _NOT_WEIGHTS
 
 
 def _step(
     node: onnx.NodeProto,
     inputs: Sequence[str],
     outputs: tuple[str, ...],
-    constants: dict[str, dict[str, Tensor]],
+    constants: Mapping[str, _Constant],
+    tensors: Mapping[str, Tensor],
 ) -> Step:
-    op_type = node.op_type if node.domain in STANDARD_DOMAINS else f"{node.domain}.{node.op_type}"
-    operands = [next(iter(constants.get(name, {}).values()), None) for name in inputs]
-    matrix, bias = (*operands[1:], None, None)[:2] if op_type in MATRIX else (None, None)
+    op_type = node.op_type if is_standard(node) else f"{node.domain}.{node.op_type}"
+    used = [constants.get(name) for name in inputs]
+    weights = [known for known in used if known and _is_weight(known.tensor)]
+    matrix, bias = (*used[1:], None, None)[:2] if op_type in MATRIX else (None, None)
+    shapes = [
+        known.tensor.shape if known else tensors[name].shape
+        for name, known in zip(inputs, used, strict=True)
+    ]
     return Step(
-        name=node.name or node.output[0],
+        name=printable(node.name or node.output[0]),
         op_type=op_type,
         base=op_type,
-        inputs=tuple(name for name in inputs if name and name not in constants),
+        inputs=tuple(name for name in inputs if name not in constants),
         outputs=outputs,
-        weights={
-            name: tensor
-            for name, tensor in _joined(constants, inputs).items()
-            if tensor.shape and tensor.element not in _NOT_WEIGHTS
-        },
-        matrix=matrix,
-        bias=bias,
-        groups=next((a.i for a in node.attribute if a.name == "group"), 1),
+        weights={known.stored: known.tensor for known in weights},
+        products=_products(node, shapes) if op_type in MATRIX else 0,
+        matrix=matrix.tensor if matrix else None,
+        bias=bias.stored if bias else None,
+        groups=_whole(node, "group", 1),
     )
+
+
+def _products(node: onnx.NodeProto, shapes: Sequence[tuple[int, ...]]) -> int:
+    """Products summed for each element of a matrix operator's result; shapes of its inputs."""
+    left, right = shapes[:2]
+    if node.op_type == "Conv":
+        return prod(right[1:])
+    return left[0 if node.op_type == "Gemm" and _whole(node, "transA", 0) else -1]
+
+
+def _whole(node: onnx.NodeProto, name: str, default: int) -> int:
+    return next((a.i for a in node.attribute if a.name == name), default)
 
 
 def _folds(step: Step, after: Step) -> bool:
@@ -127,8 +153,9 @@ def _fold(step: Step, after: Step) -> Step:
     step = replace(step, outputs=after.outputs)
     if step.bias is not None or step.matrix is None:
         return step
-    bias = Tensor(step.matrix.shape[:1], TensorProto.FLOAT)
-    return replace(step, bias=bias, weights={**step.weights, f"{step.name}/bias": bias})
+    bias = f"{step.name}/bias"
+    shift = Tensor(step.matrix.shape[:1], TensorProto.FLOAT)
+    return replace(step, bias=bias, weights={**step.weights, bias: shift})
 
 
 def _absorbs(step: Step, after: Step) -> bool:

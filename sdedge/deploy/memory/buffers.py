@@ -50,7 +50,7 @@ class Buffers:
 
     def _replaceable(self, operator: Operator) -> frozenset[int]:
         """The buffers that the result of an elementwise operator may be written over."""
-        if operator.kind != "elementwise" or operator.op_type in self._graph.unknown:
+        if operator.kind != "elementwise" or operator.unpriced is not None:
             return frozenset()
         result = self._values[self._index[operator.outputs[0]]]
         inputs = {self._index[name] for name in operator.inputs}

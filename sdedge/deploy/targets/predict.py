@@ -69,7 +69,7 @@ def predict(
     by_kind: dict[str, float] = defaultdict(float)
     by_kind[RUN] = rates.ms(("overhead_us", RUN), 1)
     for operator in graph.operators:
-        if operator.op_type not in graph.unknown:
+        if operator.unpriced is None:
             by_kind[operator.kind] += operator_ms(operator, graph, target)
     latency = sum(by_kind.values())
     error = rates.error if coverage is None else rates.error.at(coverage)
