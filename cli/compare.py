@@ -92,17 +92,17 @@ def compare(
             plan = _plan(
                 chosen, strategies, seeds, preset, train, random, overrides, train_settings
             )
-            _check_folder(run)
-            held.enter_context(lock_if_there(run))
+            _take_folder(held, run)
         known = known_cells(plan.settings.get("benchmark_table"))
         opened = opener(out)
         for method in plan.methods:
             if not (resume and run and is_finished(run, method, plan.seeds)):
                 check_on_data(plan, method, opened)
         folder = run if run and resume else RunDir.create("comparison", run).path
-        held.enter_context(lock_folder(folder))
-        if not resume:
-            _check_folder(folder)  # another may have come first
+        if resume:
+            held.enter_context(lock_folder(folder))
+        else:
+            _take_folder(held, folder)  # another may have made it meanwhile
         write_json(folder / FILE, {"plan": plan.to_dict()})
         rows, problem = run_trials(out, plan, folder, opened)
         if problem and not rows:
@@ -192,12 +192,16 @@ def _resumed(path: Path | None, benchmark_table: str | None, seeds: str | None) 
     return plan
 
 
-def _check_folder(path: Path | None) -> None:
-    """RunError for a folder that is in use."""
+def _take_folder(held: ExitStack, path: Path | None) -> None:
+    """Lock a folder, if it is there, until `held` ends; RunError for one that is in use."""
+    from sdedge.lock import lock_if_there
     from sdedge.run import refuse_foreign
 
     if path is None:
         return
+    if not (path / FILE).exists():
+        refuse_foreign(path)
+    held.enter_context(lock_if_there(path))
     if (path / "config.json").exists():
         raise RunError(f"{path} is the run directory of a search; choose another folder with --run")
     if (path / FILE).exists():
@@ -205,4 +209,3 @@ def _check_folder(path: Path | None) -> None:
             f"{path} holds a comparison already; go on with it: "
             f"sdedge compare --resume --run {path}"
         )
-    refuse_foreign(path)

@@ -1,6 +1,7 @@
 """What the commands on a run share: presets, run directories, opening data and networks."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sdedge.config import PhaseConfig, TrainConfig
 from sdedge.data.catalog import DATASETS, Dataset, load_dataset
 from sdedge.device import select_device
 from sdedge.errors import ExportError, RunError
+from sdedge.lock import lock_if_there
 from sdedge.paths import checked_path
 from sdedge.run import RunDir, refuse_foreign
 from sdedge.space.network import Network
@@ -54,21 +56,25 @@ def with_absolute_paths(overrides: Mapping[str, Any]) -> dict[str, Any]:
     return fixed
 
 
-def refuse_taken(path: Path | None, phase: str, *, beside: tuple[str, ...] = ()) -> None:
-    """RunError when `path` holds a run that a new `phase` would change.
+def take_folder(
+    held: ExitStack, path: Path | None, phase: str, *, beside: tuple[str, ...] = ()
+) -> None:
+    """Lock `path` for a new `phase`, until `held` ends; a folder that is not there yet is passed.
 
+    Raises RunError when another process is at work there, or it holds what the phase would change.
     `beside` names the phases that the new one goes on from.
     """
     if path is None:
         return
     refuse_foreign(path)
-    held = RunDir(path).phases()
-    if phase in held:
+    held.enter_context(lock_if_there(path))
+    phases = RunDir(path).phases()
+    if phase in phases:
         raise RunError(
             f"{path} holds a {phase} already; go on with it: sdedge {phase} --resume --run {path}"
             + (f"; or start anew: sdedge train --genotype {path}" if phase == "train" else "")
         )
-    if others := sorted(held.keys() - set(beside)):
+    if others := sorted(phases.keys() - set(beside)):
         raise RunError(
             f"{path} holds a {others[0]}, whose cell a new {phase} would replace; "
             "choose another folder with --run"

@@ -126,13 +126,12 @@ def _start(
         absolute,
         open_dataset,
         preset_text,
-        refuse_taken,
         resolve_preset,
+        take_folder,
         with_absolute_paths,
     )
     from sdedge.cli.progress import ConsoleReporter
     from sdedge.files import write_json
-    from sdedge.lock import lock_if_there
     from sdedge.run import RunDir
     from sdedge.search.phase import check_search
     from sdedge.search.runner import run_search
@@ -156,8 +155,7 @@ def _start(
         strategy = get_strategy(overrides.get("strategy", SearchConfig.strategy))
         config = SearchConfig.from_preset(chosen, with_absolute_paths(overrides), strategy.settings)
         check_search(config)
-        refuse_taken(path, "search")
-        held.enter_context(lock_if_there(path))
+        take_folder(held, path, "search")
         known = known_cells(config.benchmark_table)
         started = preset_text(preset, chosen)
         problem = known_problem(config)
@@ -167,8 +165,7 @@ def _start(
             plan = plan_budget(out, config, len(data.classes), data.image_size)
         phase = build_search(config, data, plan.costs if plan else None)
         run = RunDir.create(data.name, path)
-        held.enter_context(run.lock())
-        refuse_taken(run.path, "search")  # another may have come first
+        take_folder(held, run.path, "search")  # another may have made it meanwhile
         if plan:
             write_json(budget_file(run), plan.to_dict())
     _announce(out, config, data.name, started, run.path)

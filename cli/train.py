@@ -93,7 +93,6 @@ def _start(
     from sdedge.cli.phases import open_dataset
     from sdedge.cli.progress import ConsoleReporter
     from sdedge.genotype import load_genotype
-    from sdedge.lock import lock_if_there
     from sdedge.run import RunDir
     from sdedge.train.phase import TrainPhase
     from sdedge.train.runner import run_training
@@ -107,13 +106,11 @@ def _start(
         data = open_dataset(config, out)
         phase = TrainPhase(config, load_genotype(run.genotype), data)
     else:
-        config, genotype, path, started = _prepare(out, preset, overrides, name, path)
-        held.enter_context(lock_if_there(path))
+        config, genotype, path, started = _prepare(out, preset, overrides, name, path, held)
         data = open_dataset(config, out)
         phase = TrainPhase(config, genotype, data)
         run = RunDir.create(data.name, path)
-        held.enter_context(run.lock())
-        _refuse_taken(run.path, name)  # another may have come first
+        _take_folder(held, run.path, name)  # another may have made it meanwhile
         if name is not None:
             carry_budget(RunDir(checked_path(name)), run)
     out.print(f"[bold]Train[/bold] on {shown(data.name)}, {started}")
@@ -141,7 +138,12 @@ def _start(
 
 
 def _prepare(
-    out: Console, preset: str, overrides: dict[str, Any], name: str | None, path: Path | None
+    out: Console,
+    preset: str,
+    overrides: dict[str, Any],
+    name: str | None,
+    path: Path | None,
+    held: ExitStack,
 ) -> "tuple[TrainConfig, Genotype, Path | None, str]":
     """Settings, genotype, run directory (None: a new one) and a word on the preset.
 
@@ -162,7 +164,7 @@ def _prepare(
     else:
         origin = RunDir(checked_path(name))
         genotype = load_genotype(name)
-    _refuse_taken(path, name)
+    _take_folder(held, path, name)
     chosen = resolve_preset(preset, overrides)
     searched = origin.phases().get("search", {})
     inherited = {k: searched[k] for k in _INHERITED if searched.get(k) is not None}
@@ -175,8 +177,8 @@ def _prepare(
     return config, genotype, path, preset_text(preset, chosen)
 
 
-def _refuse_taken(path: Path | None, name: str | None) -> None:
-    """RunError when `path` cannot take a training of the genotype `name` (None: of its search)."""
-    from sdedge.cli.phases import refuse_taken
+def _take_folder(held: ExitStack, path: Path | None, name: str | None) -> None:
+    """Lock `path` for a training of the genotype `name` (None: of its search)."""
+    from sdedge.cli.phases import take_folder
 
-    refuse_taken(path, "train", beside=() if name else ("search",))
+    take_folder(held, path, "train", beside=() if name else ("search",))

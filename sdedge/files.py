@@ -93,6 +93,7 @@ def write_together(files: Mapping[Path, bytes], *, outdated: Collection[Path] = 
         for path, temporary in staged.items():
             with explain_write_errors(path, "some files there are gone; do it again"):
                 temporary.replace(path)
+        undo.pop_all()
     _sync_folder(first)
     return removed
 
@@ -102,14 +103,14 @@ def append_line(path: Path, line: str) -> None:
     with explain_write_errors(path):
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         size = os.fstat(descriptor).st_size
-        with _closing(descriptor):
-            try:
+        try:
+            with _closing(descriptor):
                 _write_all(descriptor, line.encode() + b"\n")
                 os.fsync(descriptor)
-            except BaseException:  # Ctrl-C as well
-                with suppress(OSError):  # else readers leave out the cut line
-                    os.ftruncate(descriptor, size)
-                raise
+        except BaseException:  # Ctrl-C as well
+            with suppress(OSError):  # else readers leave out the cut line
+                os.truncate(path, size)
+            raise
 
 
 def sync(path: Path) -> None:

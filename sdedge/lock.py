@@ -32,7 +32,6 @@ from sdedge.schema import decode_json
 __all__ = ["LOCK_FILE", "lock_folder", "lock_if_there"]
 
 LOCK_FILE = ".sdedge.lock"
-_TAKEN = (errno.EAGAIN, errno.EACCES)
 _UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 _MAX_COMMAND = 200  # characters
 
@@ -99,22 +98,27 @@ def _acquire(folder: Path) -> int:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 _lock(descriptor, folder)
-                if _is_still(descriptor, file):
-                    os.ftruncate(descriptor, 0)
-                    os.write(descriptor, json.dumps(asdict(Holder.this_process())).encode())
-                    return descriptor
             except BaseException:
                 os.close(descriptor)
                 raise
+            if _is_still(descriptor, file):
+                break
             os.close(descriptor)  # released, and removed, after it was opened here
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, json.dumps(asdict(Holder.this_process())).encode())
+        except BaseException:
+            _release(folder, descriptor)
+            raise
+    return descriptor
 
 
 def _lock(descriptor: int, folder: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RunError(_refusal(folder, os.pread(descriptor, 2**16, 0))) from None
     except OSError as error:
-        if error.errno in _TAKEN:
-            raise RunError(_refusal(folder, os.pread(descriptor, 2**16, 0))) from None
         if error.errno not in _UNKNOWN:
             raise
         warnings.warn(

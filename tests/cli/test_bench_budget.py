@@ -18,8 +18,9 @@ from sdedge.deploy.graph.read import read_graph
 from sdedge.deploy.latency import profiler
 from sdedge.deploy.onnx.write import to_onnx
 from sdedge.deploy.targets.target import load_target
+from sdedge.files import write_json
 from sdedge.genotype import published
-from sdedge.run import RunDir, write_json
+from sdedge.run import RunDir
 from sdedge.space.saved import NetworkDescription
 
 

@@ -1,6 +1,6 @@
 """The training as a phase: resumable anywhere to the bit, and what it hands over at the end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from sdedge.genotype import published
 from sdedge.loop import MEASURED, Reporter, run_phase
 from sdedge.run import RunDir
 from sdedge.train.phase import TrainPhase
+from sdedge.train.runner import run_training
 
 EPOCHS, STEPS = 2, 2
 GENOTYPE = published()["DARTS_V2"].genotype
@@ -141,6 +142,29 @@ def test_evaluation_counts_every_image_once(
     losses = -torch.tensor([1.0, 0.0, 0.0]).log_softmax(dim=0)
     expected = float(250 * losses[0] + losses[1]) / 251
     assert evaluated["test_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("averaged", [False, True], ids=["weights", "averaged weights"])
+def test_a_blow_up_in_the_last_step_gives_no_weights(
+    tiny_dataset: Dataset, reporter: Reporter, tmp_path: Path, averaged: bool
+) -> None:
+    phase, run = phase_of(tiny_dataset), RunDir.create("train", tmp_path / "run")
+    step = phase.step
+
+    def exploding(epoch: int, position: int, batch: Any) -> Mapping[str, Tensor]:
+        values = step(epoch, position, batch)
+        if (epoch, position) == (EPOCHS - 1, STEPS - 1):
+            state = phase.state()
+            name = "classifier.weight"
+            tensor = state[f"ema/{name}" if averaged else f"network/{name}"]
+            tensor.view(-1)[3] = torch.nan
+        return values
+
+    phase.step = exploding  # type: ignore[method-assign]
+    with pytest.raises(RunError, match=r"diverged in epoch 2: \S+classifier\.weight is nan"):
+        run_training(phase, run, reporter)
+    assert not run.weights.exists()
+    assert len(run.read_metrics("train")) == EPOCHS - 1
 
 
 def test_drop_path_grows_linearly_and_the_rate_with_every_step(tiny_dataset: Dataset) -> None:
