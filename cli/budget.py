@@ -66,6 +66,10 @@ def plan_budget(out: Console, config: SearchConfig, classes: int, image_size: in
     error = max((costs.error for costs in plan.costs.values()), default=0.0)
     device = f" on {requirements.target.name}" if requirements.target else ""
     limits = listed_limits({limit: costs.limit for limit, costs in plan.costs.items()})
+    share = requirements.limits.confidence
+    if "max_latency_ms" in plan.costs:
+        end = f"upper end of the {share:.0%} interval" if share else "middle"
+        limits += f"; latency is the {end} of the prediction"
     out.print(
         f"[bold]Budget[/bold] in {requirements.precision}{device}: "
         + (limits or "it leaves the cell free, and limits width and depth alone")

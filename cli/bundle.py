@@ -30,6 +30,7 @@ def bundle(
 
     out = console(json_output=json_output)
     opened = RunDir.open(run)
+    out.print(f"[dim]run directory {shown(opened.path)}[/dim]")
     opened.made_by(opened.onnx, "export")
     with opened.lock() if file is None else nullcontext():
         data = open_training_data(out, opened, dataset, data_root)

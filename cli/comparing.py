@@ -15,9 +15,9 @@ from sdedge.compare.method import Method
 from sdedge.compare.plan import FILE, Plan
 from sdedge.compare.recipes import Recipe, get_recipe
 from sdedge.compare.standings import Reference, look_up_trials
-from sdedge.compare.summary import NOTES, PARTS, TITLES, Table, summarise
+from sdedge.compare.summary import NOTES, PARTS, TITLES, Table, summarise, undecided_searches
 from sdedge.compare.trial import RECORD, OpenDataset, cuts, place, run_trial, trial_config
-from sdedge.config import PhaseConfig
+from sdedge.config import PhaseConfig, SearchConfig
 from sdedge.errors import InterruptedRunError, RunError, SdedgeError
 from sdedge.files import write_json
 
@@ -145,6 +145,20 @@ def report(
             out.print(table(title, part.columns, part.rows), soft_wrap=False)
     for line in (*NOTES, *(reference.lines if reference else ())):
         out.print(f"[dim]{shown(line)}[/dim]")
+    if reference:
+        dataset = plan.settings.get("dataset", SearchConfig.dataset)
+        out.print(
+            f"[yellow]{', '.join(TITLES.values())} are the table's: what its authors reached when "
+            "they trained the cells on CIFAR-10, CIFAR-100 and ImageNet16-120. None of them is an "
+            f"accuracy on the images of {shown(dataset)}, on which the cells were searched."
+            "[/yellow]"
+        )
+    for label, undecided, seeds in undecided_searches(rows):
+        out.print(
+            f"[yellow]{shown(label)}: {undecided} of {seeds} searches have not decided anything "
+            "(mixing weights within 1% of uniform); their cells are as good as drawn at random"
+            "[/yellow]"
+        )
     if recipe:
         out.print(f"[dim]departures from {recipe.name} of the paper: {len(departures)}[/dim]")
     out.print(

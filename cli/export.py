@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
 from sdedge.cli import options
-from sdedge.cli.output import console, guarded, percent, print_json, shown
+from sdedge.cli.output import console, few_images, guarded, percent, print_json, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -218,7 +218,8 @@ def _report(out: Console, path: Path, report: "ExportReport") -> None:
     )
     out.print(
         f"  accuracy on {report.images:,} test images: ONNX Runtime "
-        f"{percent(report.onnx_accuracy)}, torch {percent(report.torch_accuracy)}; "
+        f"{percent(report.onnx_accuracy)}{few_images(report.onnx_accuracy, report.images)}, "
+        f"torch {percent(report.torch_accuracy)}; "
         f"{report.differing_predictions} predictions differ, logits by at most "
         f"{report.max_abs_logit_difference:.1e}"
     )
@@ -232,7 +233,8 @@ def _report_int8(out: Console, path: Path, report: "Int8Report") -> None:
         f"{report.calibration_images:,} training images"
     )
     out.print(
-        f"  accuracy on {report.images:,} test images: int8 {percent(report.onnx_accuracy)}, "
+        f"  accuracy on {report.images:,} test images: int8 {percent(report.onnx_accuracy)}"
+        f"{few_images(report.onnx_accuracy, report.images)}, "
         f"fp32 {percent(report.fp32_onnx_accuracy)}"
     )
     out.print(

@@ -1,18 +1,27 @@
 """sdedge genotype show | count | list"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import Annotated, Any
 
 import typer
 
 from sdedge.cli import options
 from sdedge.cli.output import cell_text, console, guarded, print_json, shown, table
+from sdedge.config import TrainConfig
 from sdedge.errors import ConfigError
-
-if TYPE_CHECKING:
-    from sdedge.space.network import Stem
+from sdedge.paths import checked_path
+from sdedge.run import RunDir, read_json
 
 app = typer.Typer(no_args_is_help=True, help="Show, draw and count genotypes.")
+
+_DEFAULT_SIZE: dict[str, Any] = {
+    "cells": 20,
+    "channels": 36,
+    "classes": 10,
+    "stem": "cifar",
+    "image_size": 32,
+}
+_PAPERS = "the papers' networks for CIFAR-10"
 
 Name = Annotated[str, typer.Argument(help="Published name, JSON file or run directory.")]
 
@@ -52,42 +61,82 @@ def show(
 @guarded
 def count(
     name: Name,
-    cells: Annotated[int, typer.Option(help="Depth.")] = 20,
-    channels: Annotated[int, typer.Option(help="Width.")] = 36,
-    classes: Annotated[int, typer.Option(help="Outputs.")] = 10,
-    stem: Annotated[str, typer.Option(help="cifar or imagenet.")] = "cifar",
-    image_size: Annotated[int, typer.Option(help="Pixels.")] = 32,
+    cells: Annotated[int | None, typer.Option(help="Depth (20).")] = None,
+    channels: Annotated[int | None, typer.Option(help="Width (36).")] = None,
+    classes: Annotated[int | None, typer.Option(help="Outputs (10).")] = None,
+    stem: Annotated[str | None, typer.Option(help="cifar (the default) or imagenet.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Pixels (32).")] = None,
     json_output: options.Json = False,
 ) -> None:
-    """Count parameters and multiply-accumulates, the auxiliary head left out."""
-    from sdedge.config import TrainConfig
-    from sdedge.genotype import load_genotype
+    """Count parameters and multiply-accumulates, the auxiliary head left out.
+
+    For a run, of its own network; for a cell alone, of the papers' for CIFAR-10.
+    """
+    from sdedge.genotype import load_genotype, published
     from sdedge.space.counting import count_genotype
 
     genotype = load_genotype(name)
-    if classes < 2:
-        raise ConfigError(f"classes is {classes}; it must be at least 2")
-    TrainConfig(
-        cells=cells,
-        channels=channels,
-        stem=cast(Literal["cifar", "imagenet"], stem),
-        image_size=image_size,
-    )
-    counts = count_genotype(
-        genotype,
-        channels=channels,
-        cells=cells,
-        classes=classes,
-        stem=cast("Stem", stem),
-        image_size=image_size,
-    )
+    given = {
+        "cells": cells,
+        "channels": channels,
+        "classes": classes,
+        "stem": stem,
+        "image_size": image_size,
+    }
+    path = None if name in published() else checked_path(name)
+    own, source = own_size(RunDir(path)) if path and path.is_dir() else ({}, _PAPERS)
+    size = {**_DEFAULT_SIZE, **own, **{k: v for k, v in given.items() if v is not None}}
+    if size["classes"] < 2:
+        raise ConfigError(f"classes is {size['classes']}; it must be at least 2")
+    TrainConfig(**{name: value for name, value in size.items() if name != "classes"})
+    counts = count_genotype(genotype, **size)
     if json_output:
-        print_json({"genotype": name, "params": counts.params, "macs": counts.macs})
+        print_json(
+            {
+                "genotype": name,
+                "params": counts.params,
+                "macs": counts.macs,
+                **size,
+                "size_from": source,
+            }
+        )
         return
-    console().print(
+    out = console()
+    out.print(
         f"{shown(name)}: {counts.params:,} parameters, {counts.macs:,} multiply-accumulates "
-        f"({cells} cells, {channels} channels, {classes} classes, {image_size} px)"
+        f"({size['cells']} cells, {size['channels']} channels, {size['classes']} classes, "
+        f"{size['image_size']} px)"
     )
+    changed = [option for option, value in given.items() if value is not None]
+    but = f"; {', '.join(changed)} as given" if changed else ""
+    out.print(f"[dim]sizes are those of {source}{but}[/dim]")
+
+
+def own_size(run: RunDir) -> tuple[dict[str, Any], str]:
+    """Width, depth and the rest of the network of `run` as far as known, and where from.
+
+    Raises RunError for a damaged file.
+    """
+    if run.weights.exists():
+        from sdedge.checkpoint import read_checkpoint
+        from sdedge.space.saved import NetworkDescription
+
+        header = read_checkpoint(run.weights).header
+        network = NetworkDescription.from_dict(header, source=str(run.weights))
+        sizes = {name: getattr(network, name) for name in _DEFAULT_SIZE}
+        return {**sizes, "classes": len(network.classes)}, "the run's trained network"
+    if trained := run.phases().get("train"):
+        config = TrainConfig.from_dict(trained, source=str(run.config))
+        known = {name: getattr(config, name) for name in ("cells", "channels", "stem")}
+        if config.image_size is not None:
+            known["image_size"] = config.image_size
+        return known, "the run's training, which is not finished"
+    budget = run.path / "budget.json"
+    plan = read_json(budget) if budget.exists() else {}
+    if chosen := plan.get("chosen"):
+        names = ("cells", "channels", "classes", "image_size")
+        return {name: {**plan, **chosen}[name] for name in names}, "the run's budget"
+    return {}, f"{_PAPERS}, as the run has none yet"
 
 
 @app.command("list")

@@ -130,3 +130,8 @@ def _report(out: Console, found: list[dict[str, Any]], cells: int) -> None:
             table("", ("data set", "test accuracy", "rank", "points below the best"), rows),
             soft_wrap=False,
         )
+    if found:
+        out.print(
+            "[dim]Test accuracy: the table's, of cells that its authors trained on these data "
+            "sets; not on images of your own.[/dim]"
+        )

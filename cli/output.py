@@ -15,6 +15,7 @@ from rich.text import Text
 from sdedge.errors import InterruptedRunError, SdedgeError
 from sdedge.escape import printable
 from sdedge.paths import checked_path
+from sdedge.proportion import FEW_IMAGES, interval
 from sdedge.schema import encode_json
 
 P = ParamSpec("P")
@@ -97,6 +98,20 @@ def duration(seconds: float) -> str:
 def percent(fraction: float) -> str:
     """A fraction as a percentage with two decimals."""
     return f"{100 * fraction:.2f}%"
+
+
+def accuracy_on(fraction: float, images: int) -> str:
+    """An accuracy and the images it is of; with its interval where they are few."""
+    count = f"{images:,} image{'' if images == 1 else 's'}"
+    return f"{percent(fraction)} of {count}{few_images(fraction, images)}"
+
+
+def few_images(fraction: float, images: int) -> str:
+    """The interval of an accuracy on so few images that it says little; "" for more."""
+    if not 0 < images < FEW_IMAGES:
+        return ""
+    low, high = interval(fraction, images)
+    return f" (on so few, {low:.0%} to {high:.0%} with 95% confidence)"
 
 
 def mebibytes(count: float) -> str:

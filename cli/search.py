@@ -177,7 +177,7 @@ def _start(
             run.path / f"cell.{suffix}",
             title=f"{config.strategy}, {config.task} task, on {data.name}",
         )
-    _report(out, result, run.path)
+    _report(out, result, config, run.path)
     found, found_at = result.genotype, result.records[result.epoch]
     size = choose_size(out, run, found) if config.budgeted and isinstance(found, Genotype) else None
     benchmark = report_epochs(out, run, result, known) if known else None
@@ -185,6 +185,8 @@ def _start(
         "run": str(run.path),
         "genotype": result.genotype.to_dict(),
         "collapsed": result.genotype.collapsed,
+        "undecided": result.undecided,
+        "alpha_relative_entropy": result.relative_entropy,
         "epochs": len(result.records),
         "best_epoch": result.best_epoch,
         "search_seconds": result.seconds,
@@ -210,7 +212,18 @@ def _announce(out: Console, config: SearchConfig, name: str, started: str, path:
     out.print(f"[dim]  run directory {shown(path)}[/dim]")
 
 
-def _report(out: Console, result: "SearchResult", path: Path) -> None:
+def _remedy(config: SearchConfig) -> str:
+    """What makes alpha move further."""
+    resting = round(config.alpha_rest * config.epochs)
+    rest = f", or alpha_rest below {config.alpha_rest:g}" if resting else ""
+    return (
+        f"Alpha moved in {config.epochs - resting} of {config.epochs} epochs, at a rate of "
+        f"{config.alpha_lr:g}: take more --epochs, more --epoch-images, a higher rate (--set "
+        f"alpha_lr={10 * config.alpha_lr:g}){rest}."
+    )
+
+
+def _report(out: Console, result: "SearchResult", config: SearchConfig, path: Path) -> None:
     genotype, last = result.genotype, result.records[result.epoch]
     out.print(f"[bold]Found[/bold] in {duration(result.seconds)}")
     for line in architecture_lines(genotype.to_dict()):
@@ -219,6 +232,12 @@ def _report(out: Console, result: "SearchResult", path: Path) -> None:
         out.print(
             f"  supernet accuracy on the search half {percent(last['valid_accuracy'])} (best in "
             f"epoch {result.best_epoch}; the cell is of epoch {result.epoch + 1})"
+        )
+    if result.undecided and result.relative_entropy is not None:
+        out.print(
+            "[yellow]This search has not decided anything: the entropy of its mixing weights is "
+            f"{result.relative_entropy:.2%} of that of uniform ones, so the cell is as good as "
+            f"drawn at random. {_remedy(config)}[/yellow]"
         )
     if genotype.collapsed:
         out.print(

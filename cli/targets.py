@@ -103,7 +103,7 @@ def calibrate(
 ) -> None:
     """Make a profile from measurements of a device."""
     from sdedge.deploy.board.calibrate import calibrate as fit
-    from sdedge.deploy.board.calibrate import read_result
+    from sdedge.deploy.board.calibrate import count_unsettled, read_result
     from sdedge.deploy.targets.target import HOST, check_name, save_target
 
     check_name(name)
@@ -126,17 +126,23 @@ def calibrate(
         measured, source = read_result(result), str(result)
     target = fit(name, measured, source=source, ram_bytes=ram_mb and ram_mb * 2**20)
     path = save_target(target)
+    micro = len(measured["micro"])
+    unsettled = count_unsettled(measured)
     if json_output:
-        print_json({"name": target.name, "path": str(path), **target.to_dict()})
+        counts = {"measurements": micro, "unsettled": unsettled}
+        print_json({"name": target.name, "path": str(path), **target.to_dict(), **counts})
         return
     for precision, rates in target.rates.items():
         out.print(f"{shown(name)} in {precision}: {_band(rates.error)}")
-    unsettled = sum(row.get("settled") is False for row in measured["micro"])
-    if 4 * unsettled > len(measured["micro"]):
+    if unsettled:
         out.print(
-            f"[yellow]{unsettled} of {len(measured['micro'])} measurements did not settle: other "
-            "work was using the machine. Measure again when it is idle.[/yellow]"
+            f"[yellow]{unsettled} of {micro} micro-benchmarks did not settle, as other work was "
+            "using the machine: rates and intervals are less sure than they look. Stop it and "
+            f"calibrate again (sdedge targets calibrate {shown(name)}"
+            f"{'' if result is None else ' with a new result.json'}).[/yellow]"
         )
+    else:
+        out.print(f"all {micro} micro-benchmarks settled")
     out.print(f"written to {shown(path)}")
 
 

@@ -8,11 +8,13 @@ import typer
 from rich.console import Console
 
 from sdedge.cli import options
-from sdedge.cli.output import console, duration, guarded, percent, print_json, shown
+from sdedge.cli.output import accuracy_on, console, duration, guarded, percent, print_json, shown
 from sdedge.config import TrainConfig
 from sdedge.paths import checked_path
+from sdedge.proportion import interval
 
 if TYPE_CHECKING:
+    from sdedge.data.dataset import Dataset
     from sdedge.genotype import Genotype
 
 # What a training takes over from the search in the same run directory.
@@ -123,18 +125,33 @@ def _start(
         result = run_training(phase, run, reporter, resume=resume)
     out.print(
         f"[bold]Trained[/bold] in {duration(result.seconds)}: test accuracy "
-        f"{percent(result.test_accuracy)}, {result.counts.params:,} parameters, "
+        f"{accuracy_on(result.test_accuracy, len(data.test.labels))}, "
+        f"{result.counts.params:,} parameters, "
         f"{result.counts.macs / 1e6:,.1f} M multiply-accumulates an image"
     )
+    _report_baseline(out, result.test_accuracy, data)
     out.print(f"  {shown(run.weights)}")
     return {
         "run": str(run.path),
         "test_accuracy": result.test_accuracy,
+        "test_images": len(data.test.labels),
         "params": result.counts.params,
         "macs": result.counts.macs,
         "epochs": len(result.records),
         "train_seconds": result.seconds,
     }
+
+
+def _report_baseline(out: Console, accuracy: float, data: "Dataset") -> None:
+    """Say where a network is no better than one that always gives the same answer."""
+    counts = [int((data.test.labels == label).sum()) for label in range(len(data.classes))]
+    most = max(counts)
+    baseline = most / sum(counts)
+    if interval(accuracy, sum(counts))[0] <= baseline:
+        out.print(
+            f"[yellow]No better, as far as {sum(counts):,} test images tell, than always answering "
+            f"{shown(data.classes[counts.index(most)])}: {percent(baseline)}.[/yellow]"
+        )
 
 
 def _prepare(

@@ -46,6 +46,7 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
             "sdedge.lock",
             "sdedge.genotype",
             "sdedge.nasbench201",
+            "sdedge.proportion",
             "sdedge.errors",
             "sdedge.escape",
             "sdedge.paths",

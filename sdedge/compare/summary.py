@@ -84,6 +84,7 @@ NOTES = (
     "at best valid.: the cell of the epoch whose supernet had the best validation accuracy",
     "supernet: its accuracy on images as its task shows them (masked ones in semantic): not to be "
     "compared across tasks",
+    "random: a cell drawn at random for each seed, without a search",
     "collapsed: more than half of the operations of the (normal) cell have no weights",
 )
 
@@ -138,6 +139,15 @@ def summarise(
         if any(papers):
             lines.append(("  paper", "", *papers))
     return Table(("method", "seeds", *(column.title for column in shown)), tuple(lines))
+
+
+def undecided_searches(rows: Sequence[Row]) -> list[tuple[str, int, int]]:
+    """Methods with searches that told no operation from another: how many of how many."""
+    counts: dict[str, list[bool]] = {}
+    for row in rows:
+        if "undecided" in row:
+            counts.setdefault(row["method"], []).append(bool(row["undecided"]))
+    return [(label, sum(found), len(found)) for label, found in counts.items() if any(found)]
 
 
 def _text(column: Column, rows: Sequence[Row]) -> str:

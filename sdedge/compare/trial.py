@@ -199,6 +199,7 @@ def _search(config: SearchConfig, run: RunDir, opened: OpenDataset, reporter: Re
         "epochs": len(result.records),
         "epoch": result.epoch + 1,
         "best_epoch": result.best_epoch,
+        "undecided": result.undecided,
         "search_seconds": result.seconds,
         "peak_memory_bytes": max(record["peak_memory_bytes"] for record in result.records),
         **({"valid_accuracy": chosen["valid_accuracy"]} if "valid_accuracy" in chosen else {}),

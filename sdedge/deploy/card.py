@@ -21,6 +21,7 @@ from sdedge.deploy.snippets import cpp_snippet, python_snippet
 from sdedge.errors import RunError
 from sdedge.escape import markdown
 from sdedge.files import write_atomic
+from sdedge.proportion import FEW_IMAGES, interval
 from sdedge.run import RunDir, read_json
 
 CARD = "model-card.md"
@@ -152,6 +153,12 @@ def _accuracy(export: Mapping[str, Any]) -> str:
         shares = [_share(right, count.images) for right in rights]
         rows.append([count.name, f"{count.images:,}", *shares])
     note = "" if counts else "\n\nNot counted by class."
+    if 0 < export["images"] < FEW_IMAGES:
+        ends = (f"{end:.0%}" for end in interval(total[0], export["images"]))
+        note += (
+            "\n\nOn so few images an accuracy says little: that of fp32 over all classes is "
+            f"{' to '.join(ends)}, with 95% confidence."
+        )
     return (
         "Share of test images whose class has the highest score, in ONNX Runtime.\n\n"
         + table(["class", "images", *precisions], rows)

@@ -1,5 +1,6 @@
 """Architecture parameters."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -10,6 +11,9 @@ from sdedge.search.spaces import SearchSpace
 # Cell type -> (edges, operations) logits, shared by all cells of the type; a strategy may have
 # vectors beside these matrices.
 Alphas = Mapping[str, Tensor]
+
+
+RELATIVE = "alpha_relative_entropy_"  # and a cell type: in the records of a search
 
 
 def normal_alphas(
@@ -34,6 +38,20 @@ def initial_alphas(space: SearchSpace, device: torch.device) -> dict[str, Tensor
 def edge_rows(alphas: Alphas) -> Tensor:
     """The logits of the edges of all cell types, one below the other: (edges, operations)."""
     return torch.cat([alpha for alpha in alphas.values() if alpha.ndim == 2])
+
+
+def relative_entropy(weights: Mapping[str, Tensor]) -> dict[str, float]:
+    """Mean entropy of the edges' shares of mixing weight, as a share of uniform ones' entropy.
+
+    Weights that do not add up to 1, such as sigmoids, are brought to it. Near 1, alpha has told no
+    operation from another.
+    """
+    shares = {}
+    for name, w in weights.items():
+        normalised = w / w.sum(dim=1, keepdim=True).clamp_min(1e-12)
+        entropy = next(iter(mixing_entropy({name: normalised}).values()))
+        shares[name] = entropy / math.log(w.shape[1])
+    return shares
 
 
 def mixing_entropy(weights: Mapping[str, Tensor]) -> dict[str, float]:

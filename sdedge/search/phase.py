@@ -29,7 +29,7 @@ from sdedge.graphs import Step, select_graphs, set_rate
 from sdedge.kernels import dispatch
 from sdedge.loop import Phase
 from sdedge.meters import Meters
-from sdedge.search.alphas import mixing_entropy
+from sdedge.search.alphas import RELATIVE, mixing_entropy, relative_entropy
 from sdedge.search.bilevel import Bilevel
 from sdedge.search.budget import ADJUSTMENTS, Budget, Costs
 from sdedge.search.companion import Companion
@@ -216,6 +216,7 @@ class SearchPhase(Phase):
             "parameter_free_count": genotype.parameter_free_count,
             "collapsed": genotype.collapsed,
             **{f"alpha_entropy_{name}": value for name, value in entropy.items()},
+            **{f"{RELATIVE}{name}": value for name, value in relative_entropy(weights).items()},
             **budget,
         }
 

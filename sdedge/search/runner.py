@@ -9,8 +9,11 @@ from sdedge.genotype import Architecture
 from sdedge.kernels import dispatch
 from sdedge.loop import Reporter, run_phase
 from sdedge.run import RunDir
+from sdedge.search.alphas import RELATIVE
 from sdedge.search.phase import SearchPhase
 from sdedge.search.stages import StagedSearch
+
+UNDECIDED_ENTROPY = 0.99
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,21 @@ class SearchResult:
     epoch: int  # that the genotype is of, the last unless the strategy stopped the search
     seconds: float
     records: list[dict[str, Any]]
+
+    @property
+    def relative_entropy(self) -> float | None:
+        """Entropy of the mixing weights that the genotype is of, as a share of uniform ones'.
+
+        That of the cell type that is decided most; None in records of before it was kept.
+        """
+        record = self.records[self.epoch]
+        shares = [value for name, value in record.items() if name.startswith(RELATIVE)]
+        return min(shares, default=None)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the genotype is as good as drawn: its weights are within 1% of uniform."""
+        return self.relative_entropy is not None and self.relative_entropy > UNDECIDED_ENTROPY
 
     @property
     def best_epoch(self) -> int | None:

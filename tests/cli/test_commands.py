@@ -4,11 +4,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from sdedge.cli.main import app
+from sdedge.config import TrainConfig
+from sdedge.genotype import load_genotype
+from sdedge.space.saved import NetworkDescription, save_network
 
 
 def sdedge(*arguments: str | Path) -> Result:
@@ -104,7 +108,56 @@ def test_count_prints_one_json_object() -> None:
         "genotype": "DARTS_V2",
         "params": 3_349_342,
         "macs": 528_359_040,
+        "cells": 20,
+        "channels": 36,
+        "classes": 10,
+        "stem": "cifar",
+        "image_size": 32,
+        "size_from": "the papers' networks for CIFAR-10",
     }
+
+
+def test_a_run_s_own_network_is_counted(tmp_path: Path) -> None:
+    """Trained, else in training, else chosen for a budget; options go before all of them."""
+
+    def count(*more: str) -> dict[str, Any]:
+        result = sdedge("genotype", "count", tmp_path, "--json", *more)
+        assert result.exit_code == 0, result.output
+        value: dict[str, Any] = json.loads(result.stdout)
+        return value
+
+    description = NetworkDescription(
+        genotype=load_genotype("DARTS_V2"),
+        channels=4,
+        cells=3,
+        stem="cifar",
+        classes=("a", "b", "c"),
+        image_size=16,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.2, 0.2, 0.2),
+        dataset="d",
+    )
+    network = description.build()
+    (tmp_path / "genotype.json").write_text(description.genotype.to_json())
+    assert (count()["cells"], count()["size_from"]) == (
+        20,
+        "the papers' networks for CIFAR-10, as the run has none yet",
+    )
+    budget = {"chosen": {"cells": 5, "channels": 6}, "classes": 7, "image_size": 8}
+    (tmp_path / "budget.json").write_text(json.dumps(budget))
+    found = count()
+    assert [found[name] for name in ("cells", "channels", "classes", "image_size")] == [5, 6, 7, 8]
+    assert found["size_from"] == "the run's budget"
+    config = TrainConfig(cells=8, channels=10).to_dict()
+    (tmp_path / "config.json").write_text(json.dumps({"train": config}))
+    assert (count()["cells"], count()["channels"]) == (8, 10)
+    save_network(tmp_path / "weights.safetensors", network, description)
+    found = count()
+    assert found["params"] == sum(p.numel() for p in network.parameters())
+    assert [found[name] for name in ("cells", "channels", "classes", "image_size")] == [3, 4, 3, 16]
+    assert count("--cells", "4")["cells"] == 4
+    text = sdedge("genotype", "count", tmp_path, "--cells", "4").stdout
+    assert "sizes are those of the run's trained network; cells as given" in text
 
 
 def test_show_draws(tmp_path: Path) -> None:

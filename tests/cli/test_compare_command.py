@@ -85,6 +85,8 @@ def test_methods_are_compared_and_a_second_time_read(
     assert "5 of 6: beta@semantic, seed 2; about " in result.stderr
     for text in ("table-3", "channels 2 (published: 16)", "seeds: 1, 2 (published: four)", "paper"):
         assert text in result.stderr
+    assert "C10 %, C100 %, IN16 % are the table's" in result.stderr
+    assert "None of them is an accuracy on the images of shapes" in result.stderr
     for name in ("comparison.svg", "comparison.png", "epochs.svg", "epochs.png"):
         assert (run / name).stat().st_size > 1000
 

@@ -58,6 +58,7 @@ def test_people_read_a_table(table: Path) -> None:
         assert text in result.stdout
     assert "1.32" in result.stdout, "the distance on imagenet16-120"
     assert SKIPS not in result.stdout
+    assert "not on images of your own" in result.stdout
 
 
 @pytest.mark.parametrize(

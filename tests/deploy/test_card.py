@@ -154,6 +154,9 @@ class TestFacts:
             "| cat | 20 | 95.0% | 90.0% |",
             "| d\\|g | 20 | 80.0% | 80.0% |",
             '| the "bird" | 0 |  |  |',
+            "",
+            "On so few images an accuracy says little: that of fp32 over all classes is 74% to "
+            "95%, with 95% confidence.",
         ]
         assert "1 thread, one image: fp32 p50 0.750 ms" in section(text, "Latency")
         assert "without VNNI" in section(text, "Use and limits")

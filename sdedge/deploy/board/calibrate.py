@@ -94,12 +94,14 @@ def calibrate(
         )
     runtime = f"ONNX Runtime {machine['onnxruntime_version']}"
     count = f"{threads} thread{'s' if threads > 1 else ''}"
+    unsettled = count_unsettled(result)
     sources = {
         "threads": f"as measured: {source}",
         "code_bytes": "estimated: the library of ONNX Runtime",
         "operator_bytes": "estimated: of the ONNX files that sdedge exports",
         "runtime_ram_bytes": "estimated: a session with a small network on x86-64",
-        "rates": f"measured on {machine['cpu_model']} with {runtime}, {count}: {source}",
+        "rates": f"measured on {machine['cpu_model']} with {runtime}, {count}: {source}"
+        + (f"; {unsettled} micro-benchmarks did not settle" if unsettled else ""),
     }
     kept = {key: value for key, value in device.sources.items() if key.split(".")[0] not in sources}
     return replace(
@@ -113,6 +115,11 @@ def calibrate(
         rates=rates,
         sources={**kept, **sources},
     )
+
+
+def count_unsettled(result: Mapping[str, Any]) -> int:
+    """Micro-benchmarks of a result whose median did not settle: other work used the machine."""
+    return sum(row.get("settled") is False for row in result["micro"])
 
 
 def _device(name: str, chip: str, ram_bytes: int | None) -> Target:
