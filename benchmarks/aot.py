@@ -6,7 +6,7 @@ Calls each operator on CPU tensors with its kernels replaced by recorders, so wh
 what would be launched: in a DARTS supernet for CIFAR (64 images, 16 channels of 32 x 32 to 64 of
 8 x 8) the last node of a cell (35 inputs), four separable branches and both pools; and the
 reconstruction loss. Prints what ptxas allotted, the widest global load in the PTX, and the size of
-all tensors that the launch reads or writes; exits 1 if a kernel spills to memory.
+all tensors that the launch reads or writes; exits 1 if a kernel spills more than a few registers.
 """
 
 import argparse
@@ -38,6 +38,8 @@ from sdedge.kernels.pools import fused as pools
 from sdedge.kernels.separable import fused as separable
 
 CAPABILITIES = (75, 80, 86, 90, 100)
+# ptxas may spill a few registers to fit one more program; where it does depends on its release.
+TOLERATED_SPILL = 32  # bytes a thread
 DTYPES = {
     torch.float32: "fp32",
     torch.float16: "fp16",
@@ -259,7 +261,7 @@ def main() -> int:
         print(json.dumps([asdict(usage) for usage in usages], indent=1))
     else:
         print_table(usages)
-    return 1 if any(usage.spilled_bytes for usage in usages) else 0
+    return 1 if any(usage.spilled_bytes > TOLERATED_SPILL for usage in usages) else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """What this machine is and what it can run."""
 
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -11,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from sdedge import __version__
+from sdedge import __version__, versions
 from sdedge.kernels import dispatch
 
 _PACKAGES = ("torch", "torchvision", "triton", "numpy", "onnx", "onnxruntime", "safetensors")
@@ -33,7 +32,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "commit": _commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+        "packages": {name: version for name in _PACKAGES if (version := versions.installed(name))},
         "device": str(device),
         "device_name": device_name(device),
         "threads": torch.get_num_threads(),
@@ -59,7 +58,7 @@ def diagnose(data_root: Path) -> list[Finding]:
         Finding("processor", "ok", f"{device_name(torch.device('cpu'))}, {_cores()} cores"),
         _gpu(),
         _triton(),
-        *map(_package, ("torch", "torchvision", "onnx", "onnxruntime", "safetensors")),
+        *(_package(name) for name in _PACKAGES if name != "triton" or versions.installed(name)),
         _disk(data_root),
     ]
 
@@ -76,7 +75,7 @@ def _gpu() -> Finding:
 
 
 def _triton() -> Finding:
-    version = _version("triton")
+    version = versions.installed("triton")
     if version is None:
         return Finding(
             "fused kernels", "missing", "triton is not installed; on a GPU the torch reference runs"
@@ -94,9 +93,11 @@ def _triton() -> Finding:
 
 
 def _package(name: str) -> Finding:
-    version = _version(name)
+    version = versions.installed(name)
     if version is None:
         return Finding(name, "missing", f"install it: pip install {name}")
+    if deviation := versions.tested(name).deviation(version):
+        return Finding(name, "limited", f"{version}, {deviation}")
     return Finding(name, "ok", version)
 
 
@@ -116,13 +117,6 @@ def _disk(folder: Path) -> Finding:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _commit() -> str | None:

@@ -51,6 +51,7 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
             "sdedge.escape",
             "sdedge.paths",
             "sdedge.schema",
+            "sdedge.versions",
             "sdedge.__init__",
         )
     },

@@ -8,15 +8,26 @@ from typing import Any
 
 import pytest
 
+from sdedge import versions
+
 ROOT = Path(__file__).parents[2]
+# What the kernels spill with the locked triton, in bytes: two registers, to fit a tenth program.
+SPILLED = {
+    ("separable_fwd_kernel", "fp32, C=32, 3x3, dilation and stride 2, statistics", capability): 8
+    for capability in (86, 90)
+}
 
 
 @pytest.fixture(scope="module")
-def usages() -> list[dict[str, Any]]:
+def run() -> "subprocess.CompletedProcess[str]":
     """In a fresh interpreter: under TRITON_INTERPRET triton compiles nothing."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     script = [sys.executable, ROOT / "benchmarks" / "aot.py", "--json"]
-    run = subprocess.run(script, capture_output=True, text=True, check=False, env=environment)
+    return subprocess.run(script, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.fixture(scope="module")
+def usages(run: "subprocess.CompletedProcess[str]") -> list[dict[str, Any]]:
     assert run.stdout, run.stderr
     rows: list[dict[str, Any]] = json.loads(run.stdout)
     return rows
@@ -35,8 +46,22 @@ def test_every_kernel_compiles_for_every_architecture(usages: list[dict[str, Any
 
 
 @pytest.mark.slow
-def test_no_kernel_spills(usages: list[dict[str, Any]]) -> None:
-    assert [usage for usage in usages if usage["spilled_bytes"]] == []
+def test_no_kernel_spills_more_than_a_few_registers(
+    run: "subprocess.CompletedProcess[str]",
+) -> None:
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.slow
+def test_what_spills_with_the_locked_compiler(usages: list[dict[str, Any]]) -> None:
+    if versions.installed("triton") != str(versions.locked("triton")):
+        pytest.skip(f"judged with triton {versions.locked('triton')}, of requirements.lock")
+    spilled = {
+        (usage["kernel"], usage["case"], usage["capability"]): usage["spilled_bytes"]
+        for usage in usages
+        if usage["spilled_bytes"]
+    }
+    assert spilled == SPILLED
 
 
 @pytest.mark.slow
