@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
+from sdedge.bounds import Classes, check_setting
 from sdedge.cli import options
 from sdedge.cli.output import cell_text, console, guarded, print_json, shown, table
 from sdedge.config import TrainConfig
 from sdedge.errors import ConfigError
-from sdedge.paths import checked_path
 from sdedge.run import RunDir, read_json
 
 app = typer.Typer(no_args_is_help=True, help="Show, draw and count genotypes.")
@@ -72,7 +72,7 @@ def count(
 
     For a run, of its own network; for a cell alone, of the papers' for CIFAR-10.
     """
-    from sdedge.genotype import load_genotype, published
+    from sdedge.genotype import load_genotype, named_run
     from sdedge.space.counting import count_genotype
 
     genotype = load_genotype(name)
@@ -83,11 +83,12 @@ def count(
         "stem": stem,
         "image_size": image_size,
     }
-    path = None if name in published() else checked_path(name)
-    own, source = own_size(RunDir(path)) if path and path.is_dir() else ({}, _PAPERS)
+    path = named_run(name)
+    own, source = own_size(RunDir(path)) if path else ({}, _PAPERS)
     size = {**_DEFAULT_SIZE, **own, **{k: v for k, v in given.items() if v is not None}}
     if size["classes"] < 2:
         raise ConfigError(f"classes is {size['classes']}; it must be at least 2")
+    check_setting("classes", size["classes"], Classes)
     TrainConfig(**{name: value for name, value in size.items() if name != "classes"})
     counts = count_genotype(genotype, **size)
     if json_output:

@@ -30,9 +30,9 @@ def query(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="ARCH | RUN | DATASET",
-            help="A cell, '|nor_conv_3x3~0|+|...' in quotes, or the run directory of a search; "
-            "with --best, a data set.",
+            metavar="ARCH | FILE | RUN | DATASET",
+            help="A cell, '|nor_conv_3x3~0|+|...' in quotes or in a file, or the run directory of "
+            "a search; with --best, a data set.",
         ),
     ] = None,
     best: Annotated[
@@ -57,15 +57,16 @@ def query(
 
 
 def _cell(text: str) -> "Nb201Cell":
-    """An arch string, or what a search in that folder found."""
-    from sdedge.nasbench201 import Nb201Cell
-    from sdedge.run import RunDir, read_json
+    """An arch string, or the one in that file, or what a search in that folder found."""
+    from sdedge.nasbench201 import Nb201Cell, read_cell
+    from sdedge.run import RunDir
 
-    if text.startswith("|") or not checked_path(text).is_dir():
+    if text.startswith("|") or not (path := checked_path(text)).exists():
         return Nb201Cell.from_arch(text)
-    run = RunDir.open(checked_path(text))
-    file = run.made_by(run.genotype, "search")
-    return Nb201Cell.from_dict(read_json(file), source=str(file))
+    if path.is_file():
+        return read_cell(path)
+    run = RunDir.open(path)
+    return read_cell(run.made_by(run.genotype, "search"))
 
 
 def _summary(cell: "Nb201Cell", entries: "BenchmarkTable") -> dict[str, Any]:

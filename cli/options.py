@@ -87,11 +87,12 @@ def overrides(
 ) -> dict[str, Any]:
     """The settings of `config` that the command line gave, by options or by --set NAME=VALUE.
 
-    Raises ConfigError for a pair without '=', and for a setting that is given twice.
+    Raises ConfigError for a pair without '=', a setting that is given twice, one that is unknown,
+    and a value that is out of its range or of another type.
     """
     names = {field.name for field in fields(config)}
     values = {k: v for k, v in context.params.items() if k in names and v is not None}
-    return parse_settings(pairs or [], values, how="--set")
+    return config.check(parse_settings(pairs or [], values, how="--set"))
 
 
 def refuse_with_resume(given: Collection[str]) -> None:

@@ -51,7 +51,7 @@ def with_absolute_paths(overrides: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(path := fixed.get(name), str):  # the config refuses anything else
             fixed[name] = absolute(path)
     dataset = fixed.get("dataset")
-    if isinstance(dataset, str) and dataset not in DATASETS and checked_path(dataset).is_dir():
+    if dataset is not None and dataset not in DATASETS and checked_path(dataset).is_dir():
         fixed["dataset"] = absolute(dataset)
     return fixed
 

@@ -9,13 +9,13 @@ from rich.console import Console
 
 from sdedge.cli import options
 from sdedge.cli.output import accuracy_on, console, duration, guarded, percent, print_json, shown
-from sdedge.config import TrainConfig
-from sdedge.paths import checked_path
+from sdedge.config import SearchConfig, TrainConfig
 from sdedge.proportion import interval
 
 if TYPE_CHECKING:
     from sdedge.data.dataset import Dataset
     from sdedge.genotype import Genotype
+    from sdedge.run import RunDir
 
 # What a training takes over from the search in the same run directory.
 _INHERITED = ("dataset", "data_root", "data_seed", "image_size", "seed")
@@ -26,7 +26,10 @@ def train(
     context: typer.Context,
     genotype: Annotated[
         str | None,
-        typer.Option(help="Published name, JSON file or run directory; default: the run's own."),
+        typer.Option(
+            help="Published name, run directory, file (JSON, or Genotype(...) as DARTS prints "
+            "it), or that text; default: the run's own."
+        ),
     ] = None,
     dataset: options.Dataset = None,
     preset: Annotated[
@@ -113,8 +116,8 @@ def _start(
         phase = TrainPhase(config, genotype, data)
         run = RunDir.create(data.name, path)
         _take_folder(held, run.path, name)  # another may have made it meanwhile
-        if name is not None:
-            carry_budget(RunDir(checked_path(name)), run)
+        if origin := _named_run(name):
+            carry_budget(origin, run)
     out.print(f"[bold]Train[/bold] on {shown(data.name)}, {started}")
     out.print(
         f"  {config.cells} cells of {config.channels} channels; {config.epochs} epochs, "
@@ -175,20 +178,21 @@ def _prepare(
     from sdedge.train.phase import check_training
 
     if name is None:
-        origin = RunDir.open(path)
-        path = origin.path
-        genotype = load_genotype(origin.made_by(origin.genotype, "search"))
+        opened = RunDir.open(path)
+        origin: RunDir | None = opened
+        path = opened.path
+        genotype = load_genotype(opened.made_by(opened.genotype, "search"))
     else:
-        origin = RunDir(checked_path(name))
+        origin = _named_run(name)
         genotype = load_genotype(name)
     _take_folder(held, path, name)
     chosen = resolve_preset(preset, overrides)
-    searched = origin.phases().get("search", {})
-    inherited = {k: searched[k] for k in _INHERITED if searched.get(k) is not None}
+    inherited = _inherited(origin) if origin else {}
     own = TrainConfig.presets().get(chosen, {})
     if "image_size" in own:  # a recipe for a size of its own
         inherited.pop("image_size", None)
-    inherited |= budgeted_size(out, origin, overrides, own)
+    if origin:
+        inherited |= budgeted_size(out, origin, overrides, own)
     config = TrainConfig.from_preset(chosen, with_absolute_paths({**inherited, **overrides}))
     check_training(config)
     return config, genotype, path, preset_text(preset, chosen)
@@ -199,3 +203,20 @@ def _take_folder(held: ExitStack, path: Path | None, name: str | None) -> None:
     from sdedge.cli.phases import take_folder
 
     take_folder(held, path, "train", beside=() if name else ("search",))
+
+
+def _named_run(name: str | None) -> "RunDir | None":
+    from sdedge.genotype import named_run
+    from sdedge.run import RunDir
+
+    path = named_run(name) if name is not None else None
+    return RunDir(path) if path else None
+
+
+def _inherited(origin: "RunDir") -> dict[str, Any]:
+    """Settings of the search that found the genotype, where it is known."""
+    settings = origin.phases().get("search")
+    if settings is None:
+        return {}
+    searched = SearchConfig.from_dict(settings, source=str(origin.config)).to_dict()
+    return {name: searched[name] for name in _INHERITED if searched[name] is not None}

@@ -3,7 +3,6 @@
 Nothing is pickled, so a checkpoint from a stranger runs no code when it is loaded.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sdedge.errors import RunError
+from sdedge.escape import printable, short
 from sdedge.files import write_atomic
-from sdedge.schema import encode_json
+from sdedge.schema import decode_json, encode_json
+
+# What SGD with momentum and Adam keep for a parameter.
+_OPTIMIZER_STATES = ({"momentum_buffer"}, {"step", "exp_avg", "exp_avg_sq"})
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         ) from error
     if "sdedge" not in metadata:
         raise RunError(f"{path} was not written by sdedge (its header has no sdedge entry)")
-    try:
-        header = json.loads(metadata["sdedge"])
-    except json.JSONDecodeError as error:
-        raise RunError(f"{path} has a damaged header: {error}") from error
+    source = f"{path} has a damaged header"
+    header = decode_json(metadata["sdedge"].encode(), dict[str, Any], source=source)
     return Checkpoint(tensors, header)
 
 
@@ -84,33 +85,48 @@ def load_optimizer_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor], 
     Buffers take the memory layout of their parameters: a mixture costs the fused update its speed.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    by_index = {str(index): parameter for index, parameter in enumerate(parameters)}
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, _, key = name.partition("/")
-        if not index.isdecimal() or not key or int(index) >= len(parameters):
-            raise RunError(f"{path} holds optimizer state {name!r}, which fits no parameter")
-        parameter = parameters[int(index)]
-        if tensor.dim() and tensor.shape != parameter.shape:
-            raise RunError(f"{path} holds optimizer state {name!r} of another shape")
+        if index not in by_index:
+            raise RunError(f"{path} holds optimizer state {short(name)}, which fits no parameter")
+        parameter = by_index[index]
+        if not tensor.is_floating_point() or tensor.shape not in ((), parameter.shape):
+            raise RunError(f"{path} holds optimizer state {short(name)} of another shape or type")
         if tensor.dim():
             tensor = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor).detach()
         state.setdefault(int(index), {})[key] = tensor
+    if any(set(entries) not in _OPTIMIZER_STATES for entries in state.values()):
+        raise RunError(f"{path} holds the state of no optimizer of sdedge")
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
+def _form(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
+    return tensor.shape, tensor.dtype
+
+
 def load_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Load a state dict; RunError, naming the first differences, when it does not fit."""
+    check_fits(module, tensors, path)
+    with torch.no_grad():
+        module.load_state_dict(dict(tensors))
+
+
+def check_fits(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """RunError, naming the first differences, when `tensors` are no state of `module`.
+
+    The module may be on the meta device, which takes no memory.
+    """
     own = module.state_dict()
     wrong = [
         name
         for name in own.keys() | tensors.keys()
-        if name not in own or name not in tensors or own[name].shape != tensors[name].shape
+        if name not in own or name not in tensors or _form(own[name]) != _form(tensors[name])
     ]
     if wrong:
         raise RunError(
             f"{path} does not fit this network: {len(wrong)} tensors differ, "
-            f"first {', '.join(sorted(wrong)[:3])}"
+            f"first {', '.join(map(printable, sorted(wrong)[:3]))}"
         )
-    with torch.no_grad():
-        module.load_state_dict(dict(tensors))

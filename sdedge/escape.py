@@ -6,9 +6,21 @@ for one place where such text goes; JSON escapes by itself.
 """
 
 import re
+import reprlib
 
-__all__ = ["brief", "latex", "markdown", "markdown_code", "printable", "quoted", "string_literal"]
+__all__ = [
+    "brief",
+    "latex",
+    "markdown",
+    "markdown_code",
+    "printable",
+    "quoted",
+    "short",
+    "string_literal",
+]
 
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 80
 # os.fsdecode maps a byte that is no UTF-8 to a lone surrogate from here on (PEP 383).
 _UNDECODED = 0xDC00
 _BRIEF = 160  # characters
@@ -72,6 +84,14 @@ def string_literal(text: str) -> str:
     """
     body = "".join(map(_in_literal, text)).replace("??", r"?\077")
     return f'"{body}"'
+
+
+def short(value: object) -> str:
+    """The repr of a value from outside: on one line, cut where it is long, wide or deep."""
+    try:
+        return _REPR.repr(value)
+    except ValueError:  # Python prints no number of over 4,300 digits
+        return f"a {type(value).__name__} of thousands of digits"
 
 
 def _shown(character: str) -> str:

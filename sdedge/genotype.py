@@ -8,6 +8,7 @@ published genotypes come in, with the search space named:
      "reduce": [["max_pool_3x3", 0], ...], "reduce_concat": [2, 3, 4, 5]}
 
 Nodes 0 and 1 are the outputs of the two cells before; each further node sums two operations.
+A cell is also read as DARTS prints it, `Genotype(normal=[('sep_conv_3x3', 1), ...], ...)`.
 """
 
 import json
@@ -20,8 +21,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from sdedge.errors import GenotypeError
-from sdedge.escape import quoted
+from sdedge.escape import printable, quoted, short
+from sdedge.genotype_text import is_arch, is_printed, read_printed
 from sdedge.paths import checked_path
+from sdedge.schema import decode_json, read_bytes
 
 # The eight operations of the DARTS space, in the order of the rows of alpha (DARTS, section 3.1).
 DARTS_OPERATIONS = (
@@ -39,6 +42,8 @@ CELL_OPERATIONS = (*DARTS_OPERATIONS[1:], "sep_conv_7x7", "conv_7x1_1x7")
 PARAMETER_FREE_OPERATIONS = frozenset({"none", "max_pool_3x3", "avg_pool_3x3", "skip_connect"})
 
 SPACES = ("darts",)
+# Inner nodes of a cell. NASNet and AmoebaNet have 5.
+MAX_NODES = 32
 
 Edge = tuple[str, int]
 
@@ -77,11 +82,10 @@ class Architecture(ABC):
     @classmethod
     def from_json(cls, text: str, *, source: str = "genotype") -> Self:
         """Read the JSON form from text."""
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:  # RecursionError: nested too deep
-            raise GenotypeError(f"{source}: not valid JSON ({error})") from None
-        return cls.from_dict(data, source=source)
+        data = text.encode(errors="surrogateescape")
+        return cls.from_dict(
+            decode_json(data, object, source=source, error=GenotypeError), source=source
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,31 +180,59 @@ def published() -> dict[str, PublishedGenotype]:
 
 
 def load_genotype(name_or_file: str | Path) -> Genotype:
-    """A genotype from a published name, a JSON file, or a run directory that holds one.
+    """A genotype from a published name, a file, a run directory, or the text of a printed cell.
 
-    Raises GenotypeError, listing the published names when nothing matches.
+    A file holds the JSON form, or one cell as DARTS prints it, anywhere in a log. Raises
+    GenotypeError, listing the published names when nothing matches.
     """
     if str(name_or_file) in published():
         return published()[str(name_or_file)].genotype
-    path = checked_path(name_or_file, error=GenotypeError)
-    try:
-        if path.is_dir():
-            path = path / "genotype.json"
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    text, source = str(name_or_file), "the genotype"
+    if not is_cell_text(text):
+        text, source = _file_text(checked_path(name_or_file, error=GenotypeError))
+    if is_printed(text):
+        return Genotype.from_dict(read_printed(text, source=source), source=source)
+    if is_arch(text) and not text.lstrip().startswith("{"):
         raise GenotypeError(
-            f"no genotype {quoted(name_or_file)}: neither a file nor a published name. "
+            f"{source}: {short(text.strip())} is a cell of nas-bench-201; a network can be built "
+            f"of: {_list(SPACES)} (that cell is looked up, `sdedge nasbench query`)"
+        )
+    return Genotype.from_json(text, source=source)
+
+
+def is_cell_text(text: str) -> bool:
+    """Whether `text` is a cell itself, rather than the name of one or a file."""
+    return is_printed(text) or is_arch(text)
+
+
+def named_run(name: str) -> Path | None:
+    """The run directory that a genotype is named by; None where it is named in another way."""
+    if name in published() or is_cell_text(name):
+        return None
+    path = checked_path(name, error=GenotypeError)
+    return path if path.is_dir() else None
+
+
+def _file_text(path: Path) -> tuple[str, str]:
+    """The text that may be a genotype, and the file that it is in."""
+    if path.is_dir():
+        path = path / "genotype.json"
+    if not path.exists():
+        raise GenotypeError(
+            f"no genotype {quoted(path)}: neither a file nor a published name. "
             f"Published: {_list(published())}"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise GenotypeError(f"{path}: cannot be read as a genotype ({error})") from None
-    return Genotype.from_json(text, source=str(path))
+        )
+    shown = printable(str(path))
+    try:
+        return read_bytes(path, error=GenotypeError).decode(), shown
+    except UnicodeDecodeError as error:
+        raise GenotypeError(f"{shown}: cannot be read as a genotype ({error})") from None
 
 
 def _check_space(space: object, where: str) -> None:
-    if space not in SPACES:
+    if not isinstance(space, str) or space not in SPACES:
         raise GenotypeError(
-            f"{where}a genotype of the search space {space!r}; a network can be built of: "
+            f"{where}a genotype of the search space {short(space)}; a network can be built of: "
             f"{_list(SPACES)} (cells of nas-bench-201 are looked up, `sdedge nasbench query`)"
         )
 
@@ -208,22 +240,26 @@ def _check_space(space: object, where: str) -> None:
 def _check_cell(name: str, edges: tuple[Edge, ...], concat: tuple[int, ...]) -> None:
     if not edges or len(edges) % 2:
         raise GenotypeError(f"{name} has {len(edges)} operations; each node needs exactly two")
+    if len(edges) > 2 * MAX_NODES:
+        raise GenotypeError(
+            f"{name} has {len(edges)} operations; at most {2 * MAX_NODES} are built"
+        )
     for position, (operation, source) in enumerate(edges):
         node = 2 + position // 2
         if operation not in CELL_OPERATIONS:
             raise GenotypeError(
-                f"{name}[{position}]: unknown operation {operation!r}; "
+                f"{name}[{position}]: unknown operation {short(operation)}; "
                 f"there is: {_list(CELL_OPERATIONS)}"
             )
         if not 0 <= source < node:
             raise GenotypeError(
-                f"{name}[{position}]: node {node} cannot read from node {source}; "
+                f"{name}[{position}]: node {node} cannot read from node {short(source)}; "
                 f"sources are 0 to {node - 1}"
             )
     nodes = 2 + len(edges) // 2
     if not concat or len(set(concat)) != len(concat) or not all(2 <= n < nodes for n in concat):
         raise GenotypeError(
-            f"{name}_concat {list(concat)} must be distinct inner nodes, 2 to {nodes - 1}"
+            f"{name}_concat {short(list(concat))} must be distinct inner nodes, 2 to {nodes - 1}"
         )
 
 
@@ -238,14 +274,14 @@ def _edges(value: object, where: str) -> tuple[Edge, ...]:
             and type(edge[1]) is int
         ):
             raise GenotypeError(
-                f'{where}[{position}]: expected ["operation", source], got {json.dumps(edge)}'
+                f'{where}[{position}]: expected ["operation", source], got {short(edge)}'
             )
     return tuple((operation, source) for operation, source in value)
 
 
 def _integers(value: object, where: str) -> tuple[int, ...]:
     if not isinstance(value, list) or not all(type(item) is int for item in value):
-        raise GenotypeError(f"{where}: expected a list of integers, got {json.dumps(value)}")
+        raise GenotypeError(f"{where}: expected a list of integers, got {short(value)}")
     return tuple(value)
 
 

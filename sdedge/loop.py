@@ -8,20 +8,21 @@ checkpoint repeats bit for bit what an uninterrupted one would have done.
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from sdedge.bounds import Amount, Natural
 from sdedge.checkpoint import read_checkpoint, under_prefix, with_prefix, write_checkpoint
 from sdedge.device import explain_out_of_memory, peak_memory_bytes, reset_peak_memory, seed_step
 from sdedge.errors import InterruptedRunError, RunError
 from sdedge.interrupt import stop_on_signal
 from sdedge.meters import Meters
-from sdedge.run import RunDir
-from sdedge.schema import not_finite
+from sdedge.run import Record, RunDir
+from sdedge.schema import not_finite, to_record
 
 # The first step warms up; the estimate is made from those after it.
 ESTIMATE_STEPS = 4
@@ -40,6 +41,7 @@ class Phase(ABC):
     seed: int
     device: torch.device
     evaluation_cost: float = 0.0  # of an epoch's end, in usual steps; for estimates only
+    record_type: type[Record] = Record  # what it logs of an epoch, as far as it is read again
     data_fingerprint: str = ""  # changes with the images, so that a resume cannot mix two sets
 
     def relative_cost(self, epoch: int) -> float:
@@ -241,7 +243,9 @@ def run_phase(
 
 
 def _goes_on(phase: Phase, run: RunDir, position: Position) -> bool:
-    return position.epoch < phase.epochs and not phase.ended(run.read_metrics(phase.name))
+    return position.epoch < phase.epochs and not phase.ended(
+        run.read_metrics(phase.name, phase.record_type)
+    )
 
 
 def _interrupted(phase: Phase, run: RunDir) -> InterruptedRunError:
@@ -311,20 +315,32 @@ def _not_finite_tensors(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, fl
             yield name, float(tensor[~tensor.isfinite()][0])
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    """What a checkpoint says of itself."""
+
+    phase: str
+    epoch: Natural
+    step: Natural
+    elapsed_seconds: Amount
+    records: Natural
+    data: str
+
+
 def _save(phase: Phase, run: RunDir, position: Position) -> None:
     tensors = {
         **with_prefix("state", phase.state()),
         **with_prefix("meters", position.meters.tensors()),
     }
-    header = {
-        "phase": phase.name,
-        "epoch": position.epoch,
-        "step": position.step,
-        "elapsed_seconds": position.elapsed_seconds,
-        "records": position.records,
-        "data": phase.data_fingerprint,
-    }
-    write_checkpoint(run.checkpoint(phase.name), tensors, header)
+    header = _Header(
+        phase=phase.name,
+        epoch=position.epoch,
+        step=position.step,
+        elapsed_seconds=position.elapsed_seconds,
+        records=position.records,
+        data=phase.data_fingerprint,
+    )
+    write_checkpoint(run.checkpoint(phase.name), tensors, asdict(header))
 
 
 def _restore(phase: Phase, run: RunDir) -> Position:
@@ -332,17 +348,21 @@ def _restore(phase: Phase, run: RunDir) -> Position:
     if not path.exists():  # stopped before the first checkpoint: the same start again
         return Position()
     checkpoint = read_checkpoint(path)
+    source = f"{path} is not a checkpoint of a {phase.name}"
+    header = to_record(checkpoint.header, _Header, source=source)
+    if header.epoch > phase.epochs or header.step > phase.steps:
+        raise RunError(f"{source}: it is of epoch {header.epoch}, step {header.step}")
+    position = Position(
+        epoch=header.epoch,
+        step=header.step,
+        elapsed_seconds=header.elapsed_seconds,
+        records=header.records,
+    )
     try:
-        position = Position(
-            epoch=int(checkpoint.header["epoch"]),
-            step=int(checkpoint.header["step"]),
-            elapsed_seconds=float(checkpoint.header["elapsed_seconds"]),
-            records=int(checkpoint.header["records"]),
-        )
         position.meters.load(under_prefix("meters", checkpoint.tensors), phase.device)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path} is not a checkpoint of a {phase.name}: {error}") from error
-    if checkpoint.header.get("data") != phase.data_fingerprint:
+    except (KeyError, ValueError) as error:
+        raise RunError(f"{source}: {error}") from error
+    if header.data != phase.data_fingerprint:
         raise RunError(
             f"{path} was made with other images than the data set holds now; "
             "put them back, or start a new run"

@@ -32,6 +32,8 @@ class Meters:
         return {"count": count, **with_prefix("sum", self._sums)}
 
     def load(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-        """Put back what `tensors` gave."""
+        """Put back what `tensors` gave; ValueError for anything else."""
+        if any(tensor.dim() or not tensor.is_floating_point() for tensor in tensors.values()):
+            raise ValueError("running means are no scalars")
         self._count = float(tensors["count"])
         self._sums = {n: t.to(device) for n, t in under_prefix("sum", tensors).items()}

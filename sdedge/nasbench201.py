@@ -13,10 +13,14 @@ import itertools
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from sdedge.errors import GenotypeError
+from sdedge.escape import printable, short
 from sdedge.genotype import Architecture
+from sdedge.genotype_text import read_arch
+from sdedge.schema import decode_json, read_bytes
 
 SPACE = "nas-bench-201"
 # In the order of the rows of alpha (section 2.1).
@@ -44,7 +48,7 @@ class Nb201Cell(Architecture):
         for (target, source), operation in zip(EDGES, self.operations, strict=True):
             if operation not in OPERATIONS:
                 raise GenotypeError(
-                    f"edge {target}<-{source}: unknown operation {operation!r}; "
+                    f"edge {target}<-{source}: unknown operation {short(operation)}; "
                     f"there is: {', '.join(OPERATIONS)}"
                 )
 
@@ -79,7 +83,7 @@ class Nb201Cell(Architecture):
                 raise GenotypeError(f"{len(nodes)} nodes joined by '+'; there must be {NODES - 1}")
             return cls(tuple(itertools.chain(*map(_operations_into, itertools.count(1), nodes))))
         except GenotypeError as error:
-            raise GenotypeError(f"arch {arch!r}: {error}") from None
+            raise GenotypeError(f"arch {short(arch)}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, as a plain dict."""
@@ -91,13 +95,27 @@ class Nb201Cell(Architecture):
         if not isinstance(data, Mapping):
             raise GenotypeError(f"{source}: expected a JSON object, got {type(data).__name__}")
         if data.get("space", SPACE) != SPACE:
-            raise GenotypeError(f"{source}: the space is {data['space']!r}, not {SPACE}")
+            raise GenotypeError(f"{source}: the space is {short(data['space'])}, not {SPACE}")
         if not isinstance(data.get("arch"), str):
-            raise GenotypeError(f"{source}: arch is {data.get('arch')!r}; it must be a string")
+            raise GenotypeError(f"{source}: arch is {short(data.get('arch'))}; it must be a string")
         try:
             return cls.from_arch(data["arch"])
         except GenotypeError as error:
             raise GenotypeError(f"{source}: {error}") from None
+
+
+def read_cell(path: Path) -> Nb201Cell:
+    """The cell in a file, as JSON or as an arch string; GenotypeError naming the file."""
+    shown = printable(str(path))
+    data = read_bytes(path, error=GenotypeError)
+    if data.lstrip()[:1] in (b"{", b"["):
+        found = decode_json(data, object, source=shown, error=GenotypeError)
+        return Nb201Cell.from_dict(found, source=shown)
+    text = data.decode(errors="replace")
+    try:
+        return Nb201Cell.from_arch(read_arch(text))
+    except GenotypeError as error:
+        raise GenotypeError(f"{shown}: {error}") from None
 
 
 def all_cells() -> Iterator[Nb201Cell]:
@@ -115,10 +133,10 @@ def _operations_into(node: int, text: str) -> Iterator[str]:
     parts = text.split("|")
     if len(parts) != node + 2 or parts[0] or parts[-1]:
         raise GenotypeError(
-            f"node {node} is {text!r}; it must be |OPERATION~SOURCE|, {node} of them joined"
+            f"node {node} is {short(text)}; it must be |OPERATION~SOURCE|, {node} of them joined"
         )
     for source, item in enumerate(parts[1:-1]):
         operation, separator, number = item.partition("~")
         if not separator or number != str(source):
-            raise GenotypeError(f"node {node}: {item!r} must be OPERATION~{source}")
+            raise GenotypeError(f"node {node}: {short(item)} must be OPERATION~{source}")
         yield operation

@@ -19,7 +19,6 @@ Every write is atomic (`sdedge.files`), and one process at a time writes (`sdedg
 here.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -28,7 +27,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sdedge.errors import RunError
+from sdedge.bounds import Natural
+from sdedge.errors import RunError, SdedgeError
+from sdedge.escape import printable, short
 from sdedge.files import (
     append_line,
     explain_write_errors,
@@ -37,24 +38,25 @@ from sdedge.files import (
     write_json,
 )
 from sdedge.lock import LOCK_FILE, lock_folder
-from sdedge.schema import encode_json
+from sdedge.schema import decode_json, encode_json, read_bytes, read_record, to_record
 
 RUNS_ROOT = Path("runs")
 # The first files of a run: a folder with one of them is a run, or was going to be.
 _OWN = {"config.json", "environment.json", "genotype.json", "budget.json"}
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; RunError when it is missing, unreadable or something else."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{path} does not exist") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise RunError(f"{path}: expected a JSON object, got {type(value).__name__}")
-    return value
+def read_json(path: Path, *, error: type[SdedgeError] = RunError) -> dict[str, Any]:
+    """Read a JSON object; `error` when it is missing, unreadable or something else."""
+    return read_record(path, dict[str, Any], error=error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What every line of metrics.jsonl has; a phase adds its own (see `Phase.record_type`)."""
+
+    phase: str
+    epoch: Natural
+    peak_memory_bytes: Natural = 0
 
 
 @dataclass(frozen=True)
@@ -146,19 +148,27 @@ class RunDir:
         """State from which `phase` resumes."""
         return self.path / f"{phase}.checkpoint.safetensors"
 
-    def phases(self) -> dict[str, Any]:
+    def phases(self) -> dict[str, dict[str, Any]]:
         """The settings of all phases so far; empty in a new run directory."""
-        return read_json(self.config) if self.config.exists() else {}
+        if not self.config.exists():
+            return {}
+        phases = read_json(self.config)
+        for phase, settings in phases.items():
+            if not isinstance(settings, dict):
+                raise RunError(
+                    f"{self.config}: {printable(phase)} is {short(settings)}, and no JSON object"
+                )
+        return phases
 
     def settings(self, phase: str) -> dict[str, Any]:
         """The settings that `phase` ran with; RunError when it never did."""
         phases = self.phases()
-        if not isinstance(phases.get(phase), dict):
+        if phase not in phases:
             raise RunError(
                 f"{self.path} holds no {phase} yet (it has: {', '.join(phases) or 'nothing'}); "
                 f"start one with `sdedge {phase}`"
             )
-        return dict(phases[phase])
+        return phases[phase]
 
     def begin_phase(
         self, phase: str, settings: Mapping[str, Any], environment: Mapping[str, Any]
@@ -181,9 +191,15 @@ class RunDir:
         """Add one line to the metrics, on disk when this returns."""
         append_line(self.metrics, encode_json(record, source=f"cannot write {self.metrics}"))
 
-    def read_metrics(self, phase: str) -> list[dict[str, Any]]:
-        """The records of `phase`, oldest first; a last line cut short by a crash is left out."""
-        return [record for record in self._records() if record["phase"] == phase]
+    def read_metrics(self, phase: str, kind: type[Record] = Record) -> list[dict[str, Any]]:
+        """The records of `phase`, oldest first; a last line cut short by a crash is left out.
+
+        Raises RunError for a line that is no `kind`.
+        """
+        records = [record for record in self._records() if record["phase"] == phase]
+        for record in records:
+            to_record(record, kind, source=f"{self.metrics} is damaged")
+        return records
 
     def rewind_metrics(self, phase: str, keep: int) -> None:
         """Drop all but the first `keep` records of `phase`: the work after them is done again."""
@@ -199,14 +215,11 @@ class RunDir:
     def _records(self) -> list[dict[str, Any]]:
         if not self.metrics.exists():
             return []
-        try:
-            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-            records = [json.loads(line) for line in lines if line.endswith("\n")]
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.metrics} is damaged: {error}") from error
+        source = f"{self.metrics} is damaged"
+        lines = read_bytes(self.metrics).split(b"\n")[:-1]
+        records = [decode_json(line, dict[str, Any], source=source) for line in lines]
         for record in records:
-            if not isinstance(record, dict) or "phase" not in record:
-                raise RunError(f"{self.metrics} is damaged: {record!r} is no record of a phase")
+            to_record(record, Record, source=source)
         return records
 
 

@@ -1,60 +1,85 @@
 """JSON, checked against a type where it is read, and for finite numbers where it is written.
 
 A schema is a type: a dataclass, or builtins such as `dict[str, dict[str, Any]]`; bounds stand in
-its annotations, as `Annotated[int, msgspec.Meta(ge=1)]`. Numbers are finite and never text, and
-what does not fit is an error that names the file and the field.
+its annotations, as `Annotated[int, msgspec.Meta(ge=1)]`. Numbers are finite and never text, whole
+ones have at most 64 bits, and what does not fit is an error that names the file and the field.
 """
 
 import json
 import math
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import msgspec
 
 from sdedge.errors import RunError, SdedgeError
-from sdedge.escape import printable
+from sdedge.escape import printable, short
 
-__all__ = ["decode_json", "encode_json", "not_finite", "read_record", "to_record"]
+__all__ = ["decode_json", "encode_json", "not_finite", "read_bytes", "read_record", "to_record"]
 
 T = TypeVar("T")
 _BOM = b"\xef\xbb\xbf"
-_MAX_BYTES = 256 * 2**20
+# Decoded, JSON may take 20 times its size; the largest file of sdedge has a tenth of this.
+_MAX_BYTES = 16 * 2**20
+_HUGE = 2**63
 
 
 def read_record(path: Path, kind: type[T], *, error: type[SdedgeError] = RunError) -> T:
     """The JSON file at `path` as a `kind`.
 
-    Raises `error` where the file is missing, unreadable, over 256 MiB, no JSON, or does not fit.
+    Raises `error` where the file is missing, unreadable, over 16 MiB, no JSON, or does not fit.
+    """
+    data = read_bytes(path, error=error)
+    return decode_json(data, kind, source=printable(str(path)), error=error)
+
+
+def read_bytes(path: Path, *, error: type[SdedgeError] = RunError) -> bytes:
+    """A file of text from outside, less its byte-order mark.
+
+    Raises `error` where it is missing, unreadable, or over 16 MiB.
     """
     shown = printable(str(path))
     try:
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size > _MAX_BYTES:
-                raise error(f"{shown} is over {_MAX_BYTES // 2**20} MiB; it is no file of sdedge")
-            data = file.read()
+            data = file.read(_MAX_BYTES + 1)  # a pipe or a device does not tell its size
     except FileNotFoundError:
         raise error(f"{shown} does not exist") from None
     except (OSError, ValueError) as reason:  # ValueError: a NUL byte in the path
         raise error(f"{shown} cannot be read: {getattr(reason, 'strerror', reason)}") from reason
-    return decode_json(data, kind, source=shown, error=error)
+    if len(data) > _MAX_BYTES:
+        raise error(f"{shown} is over {_MAX_BYTES // 2**20} MiB; it is no file of sdedge")
+    return data.removeprefix(_BOM)
 
 
 def decode_json(
     data: bytes, kind: type[T], *, source: str, error: type[SdedgeError] = RunError
 ) -> T:
     """JSON text, with or without a byte-order mark, as a `kind`; `error` where it does not fit."""
-    text = data.removeprefix(_BOM)
-    return _checked(lambda: msgspec.json.decode(text, type=kind), source, error)
+    try:
+        value = json.loads(data.removeprefix(_BOM).decode(), parse_constant=_refuse_constant)
+    except RecursionError:
+        raise error(f"{source} is nested too deeply") from None
+    except ValueError as reason:  # of which a JSONDecodeError and a UnicodeDecodeError are
+        raise error(f"{source} is not valid JSON: {printable(str(reason))}") from None
+    return to_record(value, kind, source=source, error=error)
 
 
 def to_record(
     value: object, kind: type[T], *, source: str, error: type[SdedgeError] = RunError
 ) -> T:
     """A value that was decoded before, such as a section of a file, as a `kind`."""
-    return _checked(lambda: msgspec.convert(value, type=kind), source, error)
+    try:
+        for where, number in _numbers(value):
+            if not _usual(number):
+                raise error(f"{source}: {where or 'it'}: {short(number)} is too large a number")
+        return msgspec.convert(value, type=kind)
+    except msgspec.ValidationError as reason:
+        raise error(f"{source}: {_where(reason)}") from None
+    except UnicodeEncodeError:  # text with half a surrogate pair, where a number belongs
+        raise error(f"{source}: text where it does not belong") from None
+    except RecursionError:
+        raise error(f"{source} is nested too deeply") from None
 
 
 def encode_json(
@@ -70,27 +95,30 @@ def encode_json(
     return json.dumps(value, indent=indent, allow_nan=False)
 
 
-def not_finite(value: object, where: str = "") -> Iterator[tuple[str, float]]:
-    """The infinities and NaNs in a JSON value at `where`, each with its place."""
-    if isinstance(value, float) and not math.isfinite(value):
+def not_finite(value: object) -> Iterator[tuple[str, float]]:
+    """The infinities and NaNs in a JSON value, each with its place."""
+    return ((where, n) for where, n in _numbers(value) if isinstance(n, float) and not _usual(n))
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _numbers(value: object, where: str = "") -> Iterator[tuple[str, float]]:
+    """Every number in a JSON value at `where`, with its place."""
+    if isinstance(value, int | float):
         yield where, value
     elif isinstance(value, dict):
         for name, item in value.items():
-            yield from not_finite(item, f"{where}.{name}" if where else str(name))
+            yield from _numbers(item, f"{where}.{name}" if where else str(name))
     elif isinstance(value, list | tuple):
         for position, item in enumerate(value):
-            yield from not_finite(item, f"{where}[{position}]")
+            yield from _numbers(item, f"{where}[{position}]")
 
 
-def _checked(decode: Callable[[], T], source: str, error: type[SdedgeError]) -> T:
-    try:
-        return decode()
-    except msgspec.ValidationError as reason:
-        raise error(f"{source}: {_where(reason)}") from None
-    except msgspec.DecodeError as reason:
-        raise error(f"{source} is not valid JSON: {reason}") from None
-    except RecursionError:
-        raise error(f"{source} is nested too deeply") from None
+def _usual(number: float) -> bool:
+    """A whole number of hundreds of digits is an `int`, and fits no float or tensor."""
+    return math.isfinite(number) if isinstance(number, float) else -_HUGE <= number < _HUGE
 
 
 def _where(reason: msgspec.ValidationError) -> str:

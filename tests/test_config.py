@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from sdedge.config import PhaseConfig, SearchConfig, TrainConfig
+from sdedge.config import PhaseConfig, SearchConfig, TrainConfig, parse_settings
 from sdedge.errors import ConfigError
+from sdedge.escape import short
 
 BOTH = [SearchConfig, TrainConfig]
 NAN, INFINITY = float("nan"), float("inf")
@@ -16,7 +17,7 @@ NAN, INFINITY = float("nan"), float("inf")
 def refused(kind: type[PhaseConfig], field: str, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         kind(**{field: value})
-    assert f"{field} is {value!r}; it must be " in str(caught.value)
+    assert f"{field} is {short(value)}; it must be " in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", BOTH)
@@ -43,6 +44,20 @@ def refused(kind: type[PhaseConfig], field: str, value: Any) -> None:
         ("cells", 101),
         ("gradient_clip", 0.0),
         ("weight_decay", -1e-4),
+        # Upper limits, and numbers that no machine takes.
+        ("epochs", 10**9),
+        ("epochs", 10**400),
+        ("epochs", NAN),
+        ("batch_size", 10**9),
+        ("image_size", 10**9),
+        ("epoch_images", 10**12),
+        ("channels", 10**9),
+        ("cells", 10**9),
+        ("checkpoint_seconds", INFINITY),
+        ("gradient_clip", 1e300),
+        ("dataset", ""),
+        ("data_root", None),
+        ("device", ["cpu"]),
     ],
 )
 def test_settings_out_of_range_are_refused_everywhere(
@@ -127,6 +142,54 @@ def test_a_value_of_the_wrong_type_is_refused_with_its_file(field: str, value: o
     with pytest.raises(ConfigError) as caught:
         SearchConfig.from_dict({field: value}, source="run/config.json")
     assert str(caught.value).startswith(f"run/config.json: {field} is ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (SearchConfig, {"strategy": "a" * 10_000}),
+        (SearchConfig, {"dataset": "a" * 10_000}),
+        (SearchConfig, {"epochs": 10**10_000}),
+        (SearchConfig, {"mask_fill": -(10**10_000)}),
+        (TrainConfig, {"a" * 10_000: 1}),
+        (TrainConfig, {"cutout": "\x1b[31m" + "a" * 10_000}),
+    ],
+)
+def test_a_message_stays_on_one_short_line(kind: type[PhaseConfig], value: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        kind.from_dict(value, source="config.json")
+    assert len(str(caught.value)) < 900
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("value", [None, 5, "paper", [1], [["epochs", 5]]])
+def test_settings_that_are_no_object_are_refused(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"config\.json: the settings are .*no JSON object"):
+        SearchConfig.from_dict(value, source="config.json")
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        ("dataset=null", "dataset is None; it must be text"),
+        ("data_root=5", "data_root is 5; it must be text"),
+        ("dataset=[]", r"dataset is \[\]; it must be text"),
+        ("strategy=[1, 2]", r"strategy is \[1, 2\]; it must be text"),
+        ("space=[]", "space is .*; it must be one of darts, nas-bench-201"),
+        ("benchmark_table={}", "benchmark_table is {}; it must be text"),
+        ("mask_fill=NaN", "mask_fill is 'NaN'; it must be a number"),
+        ("mask_fill=Infinity", "mask_fill is 'Infinity'; it must be a number"),
+        ("epochs=1e999", "epochs is '1e999'; it must be a whole number"),
+        ("epochs=" + "9" * 5000, "epochs is '9+[.]{3}9+'; it must be"),
+        ("epochs=" + "9" * 50, "epochs is 9+[.]{0,3}9*; it must be"),
+        ("epochs=" + "[" * 1000 + "]" * 1000, "epochs is .{1,90}; it must be"),
+        ("epochs=" + '{"a":' * 100_000, "epochs is .{1,90}; it must be"),
+        ("epochs=\udce9", r"epochs is '.*udce9'; it must be"),
+    ],
+)
+def test_a_pair_of_the_wrong_type_is_refused(pair: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SearchConfig.check(parse_settings([pair], how="--set"))
 
 
 def test_an_int_may_stand_where_a_float_belongs() -> None:

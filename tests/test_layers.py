@@ -40,11 +40,13 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
     {"torch tools": ("sdedge.checkpoint", "sdedge.device", "sdedge.graphs")},
     {
         "plain data": (
+            "sdedge.bounds",
             "sdedge.config",
             "sdedge.run",
             "sdedge.files",
             "sdedge.lock",
             "sdedge.genotype",
+            "sdedge.genotype_text",
             "sdedge.nasbench201",
             "sdedge.proportion",
             "sdedge.errors",

@@ -78,7 +78,7 @@ def test_a_malformed_arch_is_refused_by_its_bad_part(old: str, new: str, named: 
     ("text", "named"),
     [
         ("[]", "cell.json: expected a JSON object, got list"),
-        ("{", "cell.json: not valid JSON"),
+        ("{", "cell.json is not valid JSON"),
         ("{}", "cell.json: arch is None; it must be a string"),
         ('{"arch": 3}', "cell.json: arch is 3"),
         ('{"arch": "x"}', "cell.json: arch 'x': 1 nodes"),

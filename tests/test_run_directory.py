@@ -114,14 +114,15 @@ def test_json_comes_back_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        (b'{"epochs": 5', "cannot be read"),
-        (b"", "cannot be read"),
-        (b"\xff\xfe", "cannot be read"),
-        (b"[" * 100_000, "cannot be read"),
-        (b"9" * 10_000, "cannot be read"),
-        (b"[1]", "expected a JSON object, got list"),
+        (b'{"epochs": 5', "is not valid JSON"),
+        (b"", "is not valid JSON"),
+        (b"\xff\xfe", "is not valid JSON"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a": ' * 100_000, "nested too deeply"),
+        (b"9" * 10_000, "not valid JSON: Exceeds the limit"),
+        (b"[1]", "expected object, got array"),
     ],
-    ids=["cut", "empty", "binary", "deep", "digits", "list"],
+    ids=["cut", "empty", "binary", "lists", "deep", "digits", "list"],
 )
 def test_damaged_json_is_named(tmp_path: Path, content: bytes, named: str) -> None:
     path = tmp_path / "config.json"
@@ -176,6 +177,14 @@ def test_a_phase_is_recorded_beside_the_others(run: RunDir) -> None:
     }
 
 
+@pytest.mark.parametrize("section", [5, [1], None, "paper", True])
+def test_a_section_of_the_config_that_is_no_object_is_named(run: RunDir, section: object) -> None:
+    write_json(run.config, {"search": section})
+    for read in (run.phases, lambda: run.settings("search")):
+        with pytest.raises(RunError, match=r"config\.json: search is .*, and no JSON object"):
+            read()
+
+
 def test_settings_of_a_phase_that_never_ran_say_what_did(run: RunDir) -> None:
     with pytest.raises(RunError, match=r"holds no train yet \(it has: nothing\)"):
         run.settings("train")
@@ -228,8 +237,16 @@ def test_metrics_that_do_not_fit_on_the_disk_are_an_error_that_a_rewind_repairs(
 
 @pytest.mark.parametrize(
     "line",
-    [b'{"phase": "search", \n', b"{}\n", b"7\n", b"\xff\xfe\n"],
-    ids=["cut", "nameless", "number", "binary"],
+    [
+        b'{"phase": "search", \n',
+        b"{}\n",
+        b"7\n",
+        b"\xff\xfe\n",
+        b'{"phase": ["search"], "epoch": 1}\n',
+        b'{"phase": "search", "epoch": "1"}\n',
+        b'{"phase": "search", "epoch": 1, "valid_loss": NaN}\n',
+    ],
+    ids=["cut", "nameless", "number", "binary", "list", "text", "nan"],
 )
 def test_damaged_metrics_are_named(run: RunDir, line: bytes) -> None:
     run.metrics.write_bytes(line + json.dumps(records("search", 1)[0]).encode() + b"\n")

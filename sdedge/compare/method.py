@@ -12,8 +12,10 @@ from urllib.parse import quote
 
 from sdedge.config import parse_settings
 from sdedge.errors import ConfigError
+from sdedge.escape import short
 
 RANDOM = "random"
+_LONGEST_FOLDER = 200  # file systems allow 255 bytes
 Names = Collection[str]
 # Settings that a comparison has one of.
 _SHARED = {"seed", "space", "dataset", "data_root", "data_seed", "device", "benchmark_table"}
@@ -25,6 +27,13 @@ class Method:
 
     label: str  # as given on the command line
     settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.folder) > _LONGEST_FOLDER:
+            raise ConfigError(
+                f"method {short(self.label)} is too long for the name of a folder; set what all "
+                "methods have in common with --set"
+            )
 
     @property
     def random(self) -> bool:
@@ -49,11 +58,11 @@ class Method:
         for part in strategy.split("+"):
             if part not in strategies:
                 raise ConfigError(
-                    f"{part!r} is neither a strategy ({', '.join(strategies)}) nor a task "
+                    f"{short(part)} is neither a strategy ({', '.join(strategies)}) nor a task "
                     f"({', '.join(tasks)})"
                 )
         if task not in tasks:
-            raise ConfigError(f"unknown task {task!r}; there is: {', '.join(tasks)}")
+            raise ConfigError(f"unknown task {short(task)}; there is: {', '.join(tasks)}")
         own = {"strategy": strategy, "task": task}
         for pair in pairs:
             if pair.partition("=")[0] in _SHARED:

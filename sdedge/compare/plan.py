@@ -4,12 +4,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
+from msgspec import Meta
+
+from sdedge.bounds import Seed, check_setting
 from sdedge.compare.method import Method
 from sdedge.config import PhaseConfig, SearchConfig, TrainConfig
 from sdedge.errors import ConfigError, RunError
 from sdedge.run import read_json
+from sdedge.schema import to_record
 
 FILE = "comparison.json"  # in the folder of a comparison: its plan, and then what came out
 _PLACE = frozenset(
@@ -19,12 +23,16 @@ _PLACE = frozenset(
 _INHERITED = ("dataset", "data_root", "data_seed", "image_size", "seed", "device")
 
 
+Methods = Annotated[tuple[Method, ...], Meta(max_length=200)]
+Seeds = Annotated[tuple[Seed, ...], Meta(max_length=1000)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """One comparison. Raises ConfigError when there is nothing to compare, or twice the same."""
 
-    methods: tuple[Method, ...]
-    seeds: tuple[int, ...]
+    methods: Methods
+    seeds: Seeds
     preset: str  # of the searches
     settings: Mapping[str, Any] = field(default_factory=dict)  # of the searches, over the preset
     train: str | None = None  # preset of a training of each architecture found; None: none
@@ -32,6 +40,7 @@ class Plan:
     recipe: str | None = None  # the table of the paper that it repeats
 
     def __post_init__(self) -> None:
+        check_setting("seeds", self.seeds, Seeds)
         labels = [method.label for method in self.methods]
         for what, given in (("methods", labels), ("seeds", [*map(str, self.seeds)])):
             if not given:
@@ -73,19 +82,11 @@ class Plan:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read the JSON form; RunError naming the file when it is damaged."""
-        data = read_json(path)
+        plan = read_json(path).get("plan")
         try:
-            fields = {
-                **data["plan"],
-                "methods": tuple(
-                    Method(str(method["label"]), dict(method["settings"]))
-                    for method in data["plan"]["methods"]
-                ),
-                "seeds": tuple(map(int, data["plan"]["seeds"])),
-            }
-            return cls(**fields)
-        except (ConfigError, KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{path} is damaged: {error!r}") from error
+            return to_record(plan, cls, source=f"{path} is damaged: plan")
+        except ConfigError as error:
+            raise RunError(f"{path} is damaged: {error}") from error
 
 
 def differences(config: PhaseConfig, published: PhaseConfig) -> dict[str, tuple[Any, Any]]:

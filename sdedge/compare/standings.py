@@ -11,6 +11,7 @@ from sdedge.nasbench201 import Nb201Cell
 from sdedge.run import RunDir
 from sdedge.search.benchmark_table import DATASETS, BenchmarkTable
 from sdedge.search.lookup import look_up, look_up_epochs
+from sdedge.search.phase import SearchRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ def look_up_trials(
         if row["method"] == RANDOM:
             continue
         run = RunDir(place(folder, Method(row["method"]), row["seed"]))
-        found = look_up_epochs(run.read_metrics("search"), table)
+        found = look_up_epochs(run.read_metrics("search", SearchRecord), table)
         for entry in found:
             if entry["epoch"] == row["best_epoch"]:
                 row["cifar10_at_best_epoch"] = entry["standings"]["cifar10"]["accuracy"]

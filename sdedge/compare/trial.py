@@ -3,21 +3,23 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sdedge.bounds import Amount, Natural, Seed, Share
 from sdedge.compare.method import Method
 from sdedge.compare.plan import Plan, differences
 from sdedge.compare.recipes import SEEDS, Recipe
 from sdedge.config import PhaseConfig, SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.device import derived_seed
-from sdedge.errors import ConfigError, RunError
+from sdedge.errors import ConfigError, GenotypeError, RunError
 from sdedge.files import write_atomic, write_json
 from sdedge.genotype import Architecture, Genotype
 from sdedge.loop import Reporter
 from sdedge.run import RunDir, read_json
+from sdedge.schema import to_record
 from sdedge.search.phase import check_search
 from sdedge.search.runner import run_search
 from sdedge.search.spaces import get_space
@@ -29,6 +31,34 @@ from sdedge.train.runner import run_training
 RECORD = "trial.json"  # in the run directory of a trial that is done
 # From settings to the data set that they name.
 OpenDataset = Callable[[PhaseConfig], Dataset]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trial:
+    """What trial.json holds, as far as it is read again."""
+
+    method: str
+    seed: Seed
+    search: dict[str, Any]
+    genotype: dict[str, Any]
+    params: Natural
+    skip_count: Natural
+    collapsed: bool
+    macs: Natural = 0
+    test_accuracy: Share | None = None
+    train_seconds: Amount | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SearchedTrial(_Trial):
+    """What a trial has that drew no cell at random."""
+
+    epochs: Natural
+    epoch: Natural
+    best_epoch: Natural | None
+    search_seconds: Amount
+    peak_memory_bytes: Natural
+    valid_accuracy: Share | None = None
 
 
 def place(folder: Path, method: Method, seed: int) -> Path:
@@ -43,8 +73,13 @@ def is_finished(folder: Path, method: Method, seeds: Sequence[int]) -> bool:
 
 def trial_config(plan: Plan, method: Method, seed: int) -> SearchConfig:
     """Settings of the search of one trial, the strategy's own included."""
-    own = {} if method.random else get_strategy(method.settings["strategy"]).settings
+    own = {} if method.random else get_strategy(_strategy(method)).settings
     return plan.search_config(method, seed, own)
+
+
+def _strategy(method: Method) -> str:
+    """The strategy of a method, as text also where comparison.json was changed by hand."""
+    return str(SearchConfig.check({"strategy": method.settings.get("strategy", "")})["strategy"])
 
 
 def check_trials(plan: Plan) -> None:
@@ -163,13 +198,13 @@ def run_trial(
 def _finished(record: Path, method: Method, config: SearchConfig) -> dict[str, Any]:
     row = read_json(record)
     try:
-        same = (row["method"], row["seed"]) == (method.label, config.seed) and not differences(
-            SearchConfig.from_dict(row["search"], source=str(record)), config
-        )
-        {**row["genotype"]}, row["params"], row["skip_count"], row["collapsed"]
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{record} is damaged: {error!r}; remove it to do it again") from error
-    if not same:
+        kind = _Trial if method.random else _SearchedTrial
+        done = to_record(row, kind, source="its content")
+        search = SearchConfig.from_dict(done.search, source="its search")
+        get_space(config.space).architecture.from_dict(done.genotype, source="its cell")
+    except (ConfigError, GenotypeError, RunError) as error:
+        raise RunError(f"{record} is damaged: {error}; remove it to do it again") from error
+    if (done.method, done.seed) != (method.label, config.seed) or differences(search, config):
         raise RunError(f"{record} is of another trial; compare in another folder (--run)")
     return row
 

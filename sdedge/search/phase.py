@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sdedge.bounds import Natural, Share
 from sdedge.checkpoint import (
     load_module,
     load_optimizer_tensors,
@@ -29,6 +31,7 @@ from sdedge.graphs import Step, select_graphs, set_rate
 from sdedge.kernels import dispatch
 from sdedge.loop import Phase
 from sdedge.meters import Meters
+from sdedge.run import Record
 from sdedge.search.alphas import RELATIVE, mixing_entropy, relative_entropy
 from sdedge.search.bilevel import Bilevel
 from sdedge.search.budget import ADJUSTMENTS, Budget, Costs
@@ -70,6 +73,16 @@ def check_search(config: SearchConfig) -> None:
     check_task(config.task)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchRecord(Record):
+    """What a search logs of an epoch, as far as it is read again."""
+
+    genotype: dict[str, Any]
+    skip_count: Natural
+    valid_accuracy: Share | None = None  # some tasks have none
+    alpha_eigenvalue: float | None = None  # RobustDARTS measures it, every other epoch
+
+
 class SearchPhase(Phase):
     """One search; raises ConfigError for settings that do not fit the data or the machine.
 
@@ -78,6 +91,7 @@ class SearchPhase(Phase):
     """
 
     name = "search"
+    record_type = SearchRecord
 
     def __init__(
         self,
@@ -259,7 +273,10 @@ class SearchPhase(Phase):
         chosen = stop(records) if stop and self.ended(records) else None
         if chosen is None:
             return self.genotype(), len(records) - 1
-        return self.space.architecture.from_dict(records[chosen]["genotype"]), chosen
+        found = self.space.architecture.from_dict(
+            records[chosen]["genotype"], source=f"metrics.jsonl, epoch {chosen + 1}"
+        )
+        return found, chosen
 
     def state(self) -> dict[str, Tensor]:
         """Weights, alphas and decisions, both optimizers, and the multipliers of a budget."""

@@ -68,7 +68,7 @@ def run_search(
         )
         if kernels := dispatch.chosen():  # none when a finished search was resumed
             run.record_phase("search", config.to_dict(), {**environment, "kernels": kernels})
-        records = run.read_metrics("search")
+        records = run.read_metrics("search", phase.record_type)
         genotype, epoch = phase.result(records)
         write_atomic(run.genotype, genotype.to_json().encode())
     return SearchResult(genotype, epoch, seconds, records)

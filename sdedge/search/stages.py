@@ -21,7 +21,7 @@ from sdedge.genotype import Architecture
 from sdedge.loop import Phase
 from sdedge.search.adaptive import AdaptiveSearch
 from sdedge.search.budget import Costs
-from sdedge.search.phase import SearchPhase
+from sdedge.search.phase import SearchPhase, SearchRecord
 from sdedge.search.strategies import strategy_for
 from sdedge.search.strategy import Allowed, Stage
 
@@ -40,6 +40,7 @@ class StagedSearch(Phase):
     """The stages of a strategy, one after the other."""
 
     name = "search"
+    record_type = SearchRecord
 
     def __init__(
         self,
@@ -116,7 +117,8 @@ class StagedSearch(Phase):
 
     def load_state(self, tensors: Mapping[str, Tensor], path: Path) -> None:
         """Enter the stage that the state is of, and put it back."""
-        index = int(tensors["stage"]) if "stage" in tensors else -1
+        stage = tensors.get("stage")
+        index = -1 if stage is None or stage.dim() else int(stage)
         if not 0 <= index < len(self._stages):
             raise RunError(f"{path} is of no stage of {self.config.strategy}")
         allowed = under_prefix("allowed", tensors)

@@ -9,8 +9,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from sdedge.bounds import Stem
 from sdedge.genotype import Genotype
-from sdedge.space.network import Network, Stem
+from sdedge.space.network import Network
 
 
 @dataclass(frozen=True)

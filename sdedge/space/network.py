@@ -1,10 +1,9 @@
 """The derived network: a genotype, repeated (DARTS, section 3.2 and appendix A.2)."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
+from sdedge.bounds import Stem
 from sdedge.errors import ConfigError
 from sdedge.genotype import Edge, Genotype
 from sdedge.space.darts import (
@@ -17,7 +16,6 @@ from sdedge.space.darts import (
 )
 from sdedge.space.operations import build_operation
 
-Stem = Literal["cifar", "imagenet"]
 STEMS: dict[Stem, type[CifarStem] | type[ImageNetStem]] = {
     "cifar": CifarStem,
     "imagenet": ImageNetStem,

@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from sdedge.checkpoint import load_module, read_checkpoint, write_checkpoint
+import torch
+
+from sdedge import bounds
+from sdedge.checkpoint import check_fits, load_module, read_checkpoint, write_checkpoint
 from sdedge.errors import GenotypeError, RunError
 from sdedge.genotype import Genotype
-from sdedge.space.network import Network, Stem
+from sdedge.schema import to_record
+from sdedge.space.network import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,13 +20,13 @@ class NetworkDescription:
     """What a network is and what it expects, without its weights."""
 
     genotype: Genotype
-    channels: int
-    cells: int
-    stem: Stem
-    classes: tuple[str, ...]
-    image_size: int
-    mean: tuple[float, float, float]  # of RGB in [0, 1]
-    std: tuple[float, float, float]
+    channels: bounds.Channels
+    cells: bounds.Cells
+    stem: bounds.Stem
+    classes: bounds.ClassNames
+    image_size: bounds.ImageSize
+    mean: bounds.Mean  # of RGB in [0, 1]
+    std: bounds.Std
     dataset: str  # its name
 
     def build(self) -> Network:
@@ -43,29 +47,11 @@ class NetworkDescription:
     def from_dict(cls, data: Mapping[str, Any], *, source: str) -> "NetworkDescription":
         """Read the JSON form; RunError naming `source` when a field is missing or malformed."""
         try:
-            description = cls(
-                genotype=Genotype.from_dict(data["genotype"], source=source),
-                channels=int(data["channels"]),
-                cells=int(data["cells"]),
-                stem=data["stem"],
-                classes=tuple(str(name) for name in data["classes"]),
-                image_size=int(data["image_size"]),
-                mean=_rgb(data["mean"]),
-                std=_rgb(data["std"]),
-                dataset=str(data["dataset"]),
+            return to_record(
+                data, cls, source=f"{source}: the description of the network is damaged"
             )
-        except (KeyError, TypeError, ValueError, GenotypeError) as error:
-            raise RunError(
-                f"{source}: the description of the network is damaged ({error})"
-            ) from error
-        if description.stem not in get_args(Stem):
-            raise RunError(f"{source}: unknown stem {description.stem!r}")
-        sizes = (description.channels, description.cells, len(description.classes))
-        if min(*sizes, description.image_size) < 1 or min(description.std) <= 0:
-            raise RunError(
-                f"{source}: the description of the network is damaged (a size or std is 0 or less)"
-            )
-        return description
+        except GenotypeError as error:
+            raise RunError(f"{source}: {error}") from error
 
 
 def save_network(path: Path, network: Network, description: NetworkDescription) -> None:
@@ -82,11 +68,8 @@ def load_network(path: Path) -> tuple[Network, NetworkDescription]:
     """Read a network on the CPU, in evaluation mode; RunError when the file is damaged."""
     checkpoint = read_checkpoint(path)
     description = NetworkDescription.from_dict(checkpoint.header, source=str(path))
+    with torch.device("meta"):  # a description can ask for more memory than its file proves
+        check_fits(description.build(), checkpoint.tensors, path)
     network = description.build()
     load_module(network, checkpoint.tensors, path)
     return network.eval(), description
-
-
-def _rgb(values: Any) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue

@@ -56,6 +56,11 @@ class Ema:
         """Put back what `tensors` gave; RunError naming `path` when something is missing."""
         if missing := {"updates", *self._names} - tensors.keys():
             raise RunError(f"{path} lacks averaged weights: {', '.join(sorted(missing)[:3])}")
+        if tensors["updates"].dim() or any(
+            (tensors[name].shape, tensors[name].dtype) != (shadow.shape, shadow.dtype)
+            for name, shadow in zip(self._names, self._shadow, strict=True)
+        ):
+            raise RunError(f"{path} holds averaged weights of another shape or type")
         self._updates = int(tensors["updates"])
         for name, shadow in zip(self._names, self._shadow, strict=True):
             shadow.copy_(tensors[name])

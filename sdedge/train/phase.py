@@ -1,6 +1,7 @@
 """The training of a derived network as a phase of the epoch loop."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.optim import SGD
 
+from sdedge.bounds import Share
 from sdedge.checkpoint import (
     load_module,
     load_optimizer_tensors,
@@ -26,6 +28,7 @@ from sdedge.genotype import Genotype
 from sdedge.graphs import Step, rate_settings, select_graphs, set_rate
 from sdedge.loop import Phase
 from sdedge.meters import Meters
+from sdedge.run import Record
 from sdedge.space.network import Network, check_auxiliary_size
 from sdedge.space.saved import NetworkDescription
 from sdedge.train.ema import Ema
@@ -41,10 +44,18 @@ def check_training(config: TrainConfig) -> None:
     select_graphs(config.cuda_graphs, device)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainRecord(Record):
+    """What a training logs of an epoch, as far as it is read again."""
+
+    test_accuracy: Share
+
+
 class TrainPhase(Phase):
     """One training; raises ConfigError for settings that do not fit the data or the machine."""
 
     name = "train"
+    record_type = TrainRecord
 
     def __init__(self, config: TrainConfig, genotype: Genotype, dataset: Dataset) -> None:
         self.config = config

@@ -42,7 +42,7 @@ def run_training(
         )
         network = phase.finish()
         save_network(run.weights, network, description)
-        records = run.read_metrics("train")
+        records = run.read_metrics("train", phase.record_type)
     return TrainResult(
         test_accuracy=records[-1]["test_accuracy"],
         counts=count_network(network, description.image_size),

@@ -62,8 +62,8 @@ def _small_space_and_shipped_profiles(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--max-params", "0"], "max_params is 0; it must be above 0"),
-        (["--max-ram-kb", "-3"], "max_ram_kb is -3.0; it must be above 0"),
+        (["--max-params", "0"], "max_params is 0; it must be a whole number between 1"),
+        (["--max-ram-kb", "-3"], "max_ram_kb is -3.0; it must be a number above 0"),
         (["--max-latency-ms", "5"], "--target NAME"),
         (["--int8"], "it says what a budget is for"),
         (["--target", "toaster"], "no target 'toaster'"),

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from sdedge.bounds import Stem
 from sdedge.data.dataset import Split
 from sdedge.deploy.onnx import verify
 from sdedge.deploy.onnx.folding import fold_batch_norm
@@ -23,7 +24,7 @@ from sdedge.deploy.onnx.write import to_onnx
 from sdedge.errors import DataError, ExportError
 from sdedge.genotype import Genotype, published
 from sdedge.space.counting import count_network
-from sdedge.space.network import Network, Stem
+from sdedge.space.network import Network
 from sdedge.space.saved import NetworkDescription
 
 SEMANTIC = "SemanticDARTS_C10_p8r0.6_seed9999"

@@ -15,12 +15,12 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
+from sdedge.bounds import Stem
 from sdedge.deploy.graph.read import Graph, Operator, read_graph
 from sdedge.deploy.onnx.write import to_onnx
 from sdedge.errors import ExportError
 from sdedge.genotype import published
 from sdedge.space.counting import count_network
-from sdedge.space.network import Stem
 from sdedge.space.saved import NetworkDescription
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from sdedge.checkpoint import read_checkpoint, write_checkpoint
 from sdedge.errors import RunError
@@ -92,6 +93,19 @@ def test_a_missing_field_is_named(path: Path, field: str) -> None:
         ("mean", 0.5),
         ("std", [0.1, 0.1, "x"]),
         ("std", [0.1, 0.1, 0.0]),
+        ("channels", "8"),
+        ("channels", 8.9),
+        ("channels", True),
+        ("channels", 10**9),
+        ("channels", 10**400),
+        ("channels", float("inf")),
+        ("cells", 10**9),
+        ("image_size", 10**9),
+        ("image_size", float("nan")),
+        ("classes", "abc"),
+        ("classes", [1, 2]),
+        ("classes", ["a"] * 100_001),
+        ("genotype", {"normal": [["sep_conv_3x3", 0]] * 2000, "reduce": []}),
     ],
 )
 def test_a_damaged_description_is_named_when_the_network_is_loaded(
@@ -99,7 +113,8 @@ def test_a_damaged_description_is_named_when_the_network_is_loaded(
 ) -> None:
     save_network(path, trained(), description())
     checkpoint = read_checkpoint(path)
-    write_checkpoint(path, checkpoint.tensors, {**checkpoint.header, field: value})
+    header = json.dumps({**checkpoint.header, field: value})  # NaN and infinity included
+    path.write_bytes(save(checkpoint.tensors, metadata={"sdedge": header}))
     with pytest.raises(RunError) as caught:
         load_network(path)
     assert str(path) in str(caught.value)
@@ -113,6 +128,27 @@ def test_weights_of_another_network_are_refused(path: Path, field: str, value: A
     with pytest.raises(RunError, match=r"does not fit this network: \d+ tensors differ") as caught:
         load_network(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_description_of_a_huge_network_takes_no_memory(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_network(path, trained(), description())
+    checkpoint = read_checkpoint(path)
+    huge = {"channels": 1024, "cells": 100, "classes": ["a"] * 100_000}
+    write_checkpoint(path, checkpoint.tensors, {**checkpoint.header, **huge})
+    devices: list[str] = []
+    build = NetworkDescription.build
+
+    def recorded(description: NetworkDescription) -> Network:
+        network = build(description)
+        devices.append(next(network.parameters()).device.type)
+        return network
+
+    monkeypatch.setattr(NetworkDescription, "build", recorded)
+    with pytest.raises(RunError, match="does not fit this network"):
+        load_network(path)
+    assert devices == ["meta"]
 
 
 def test_a_truncated_file_is_named(path: Path) -> None:
