@@ -1,7 +1,5 @@
 """sdedge bench"""
 
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -9,21 +7,15 @@ import typer
 from rich.console import Console
 
 from sdedge.cli import options
-from sdedge.cli.fits import print_device, print_devices, print_notes, print_standings
-from sdedge.cli.output import console, guarded, mebibytes, print_json, shown, table, threads_text
-from sdedge.errors import ConfigError, RunError
-from sdedge.files import write_json
-from sdedge.run import RunDir, read_json
+from sdedge.cli.benched_network import RESULTS, BenchedNetwork
+from sdedge.cli.output import console, guarded, print_json
+from sdedge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sdedge.deploy.fit.check import Limits
-    from sdedge.deploy.fit.requirements import Requirements
     from sdedge.deploy.fit.survey import Row
     from sdedge.deploy.graph.read import Precision
-    from sdedge.deploy.latency.profiler import BenchResult
 
 DEVICES = ("cpu",)
-RESULTS = {"fp32": "bench.json", "int8": "bench.int8.json"}  # of a run's measurements
 
 
 @guarded
@@ -86,7 +78,7 @@ def bench(
     if target is not None and all_targets:
         raise ConfigError(f"--target {target} and --all-targets exclude each other; leave out one")
     chosen, image = _precision(precision, int8=int8), options.image_shape(shape)
-    network = _Network.find(run, model)
+    network = BenchedNetwork.find(run, model)
     out = console(json_output=json_output)
     network.tell(out)
     budget = network.budget()
@@ -132,7 +124,7 @@ def bench(
 
 def start_bench(out: Console, path: Path | None, model: Path | None) -> dict[str, Any]:
     """Measure, tell about it on `out`, and give the JSON summary; a run's goes to bench.json."""
-    network = _Network.find(path, model)
+    network = BenchedNetwork.find(path, model)
     network.tell(out)
     with network.lock():
         measured = network.measure(out)
@@ -146,215 +138,11 @@ def start_bench(out: Console, path: Path | None, model: Path | None) -> dict[str
     return value
 
 
-@dataclass(frozen=True)
-class _Network:
-    """The network in question: a run's, or that of the file that --model names."""
-
-    run: RunDir | None
-    model: Path
-
-    @classmethod
-    def find(cls, run: Path | None, model: Path | None) -> "_Network":
-        if model is not None:
-            return cls(None, model)
-        opened = RunDir.open(run)
-        return cls(opened, opened.made_by(opened.onnx, "export"))
-
-    def lock(self) -> AbstractContextManager[None]:
-        """Hold the run, which keeps the results; nothing is written for a file."""
-        return self.run.lock() if self.run else nullcontext()
-
-    def tell(self, out: Console) -> None:
-        """Say which run, where the user may have left that open."""
-        if self.run is not None:
-            out.print(f"[dim]run directory {shown(str(self.run.path))}[/dim]")
-
-    def budget(self) -> "Requirements | None":
-        """What the run is held to, if it is a run and has a budget."""
-        from sdedge.cli.budget import stored_requirements
-
-        return stored_requirements(self.run) if self.run else None
-
-    def limits(self, out: Console, given: "Limits", budget: "Requirements") -> "Limits":
-        """The limits given, or where there are none the budget's, and say so."""
-        from sdedge.cli.budget import listed_limits
-
-        if given.given:
-            return given
-        limits = budget.limits
-        if given.confidence is not None:
-            limits = replace(limits, confidence=given.confidence)
-        if limits.given:
-            device = f", which is for {budget.target.name}" if budget.target else ""
-            out.print(
-                f"limits of the run's budget{shown(device)}: {listed_limits(limits.given)}; "
-                "--max-... gives others"
-            )
-        return limits
-
-    def verdict(
-        self, out: Console, measured: "BenchResult | None", confidence: float | None = None
-    ) -> dict[str, Any]:
-        """What became of the run's budget; {} without one."""
-        from sdedge.cli.budget import report_verdict
-
-        if self.run is None:
-            return {}
-        verdict = report_verdict(out, self.run, measured=measured, confidence=confidence)
-        return {"budget": verdict} if verdict else {}
-
-    def rewrite_card(self) -> None:
-        """Put what was measured or predicted into the run's model card, where it has one."""
-        from sdedge.deploy.card import CARD, write_card
-
-        if self.run is not None and (self.run.path / CARD).exists():
-            write_card(self.run)
-
-    def file(self, precision: "Precision | None") -> Path:
-        """What to measure."""
-        if self.run is None:
-            if precision is not None:
-                raise ConfigError(
-                    f"--precision {precision} chooses a file of a run to measure, but --model "
-                    f"names {self.model}; leave out one"
-                )
-            return self.model
-        if precision != "int8":
-            return self.model
-        if not self.run.onnx_int8.exists():
-            raise RunError(
-                f"{self.run.onnx_int8} is not there yet; make it with "
-                f"`sdedge export --int8 --run {self.run.path}`"
-            )
-        return self.run.onnx_int8
-
-    def measure(
-        self,
-        out: Console,
-        precision: "Precision | None" = None,
-        *,
-        batch: int = 1,
-        threads: int | None = None,
-        shape: tuple[int, ...] | None = None,
-        profile: bool = True,
-    ) -> "BenchResult":
-        """Measure one file here and tell about it; a run keeps the result."""
-        from sdedge.deploy.latency.profiler import run_bench
-
-        file = self.file(precision)
-        out.print("[dim]measuring[/dim]")  # no spinner: it would take time from what is measured
-        result = run_bench(file, batch=batch, threads=threads, shape=shape, profile=profile)
-        if self.run is not None:
-            write_json(self.run.path / RESULTS[precision or "fp32"], result.to_dict())
-        _report(out, result)
-        return result
-
-    def predict(
-        self,
-        target: str | None,
-        limits: "Limits",
-        precision: "Precision | None",
-        *,
-        image: tuple[int, ...] | None,
-        partial: bool,
-    ) -> "list[Row]":
-        """The network on one device, or on every device that there is."""
-        from sdedge.deploy.fit.survey import read_forms, survey
-        from sdedge.deploy.targets.target import list_targets, load_target
-
-        targets = list_targets() if target is None else [load_target(target)]
-        forms = read_forms(self.model, self.run.onnx_int8 if self.run else None, image)
-        return survey(forms, targets, limits, precision=precision, partial=partial)
-
-    def compare(
-        self, out: Console, rows: "list[Row]", limits: "Limits", measured: "BenchResult | None"
-    ) -> dict[str, Any]:
-        """Tell about predictions, beside measurements where there are any; a run keeps them."""
-        from sdedge.deploy.fit.survey import beside
-        from sdedge.deploy.targets.target import HOST
-
-        if any(row.target.name == HOST for row in rows):
-            rows = beside(rows, [measured] if measured else self._measurements())
-        if len({row.target.name for row in rows}) == 1:
-            print_device(out, rows)
-        else:
-            print_devices(out, rows)
-        print_notes(out, rows)
-        value = {
-            "limits": limits.given,
-            "confidence": limits.confidence,
-            "targets": [row.to_dict() for row in rows],
-        }
-        if self.run is not None:
-            write_json(self.run.path / "targets.json", value)
-        return value
-
-    def _measurements(self) -> "list[BenchResult]":
-        """What the run keeps from earlier."""
-        from sdedge.deploy.latency.profiler import BenchResult
-
-        kept = [self.run.path / name for name in RESULTS.values()] if self.run else []
-        return [
-            BenchResult.from_dict(read_json(path), source=str(path))
-            for path in kept
-            if path.exists()
-        ]
-
-    def place(self, out: Console) -> list[dict[str, Any]]:
-        """Where the run's files stand on the MLPerf Tiny scale; nothing for other images."""
-        from sdedge.deploy.fit.mlperf import standings
-
-        found = standings(self.run) if self.run else []
-        print_standings(out, found)
-        return [standing.to_dict() for standing in found]
-
-
 def _threads_of_host(rows: "list[Row]") -> int | None:
     """To be comparable with its prediction; another device's threads are not this machine's."""
     from sdedge.deploy.targets.target import HOST
 
     return next((row.target.threads for row in rows if row.target.name == HOST), None)
-
-
-def _report(out: Console, result: "BenchResult") -> None:
-    out.print(
-        f"[bold]{shown(result.model)}[/bold] on {shown(result.cpu_model)}, "
-        f"{threads_text(result.threads)}, batch {result.batch_size}, "
-        f"ONNX Runtime {result.onnxruntime_version}"
-    )
-    rows = [
-        ("latency p50", f"{result.latency_p50_ms:.3f} ms"),
-        ("latency p95", f"{result.latency_p95_ms:.3f} ms"),
-        ("latency p99", f"{result.latency_p99_ms:.3f} ms"),
-        ("latency mean", f"{result.latency_mean_ms:.3f} ms over {result.runs:,} runs"),
-        ("throughput", f"{result.throughput_images_per_s:,.0f} images/s"),
-        ("load time", f"{result.load_time_ms:.1f} ms"),
-        ("model size", f"{result.model_size_bytes:,} bytes"),
-        (
-            "peak memory",
-            f"{mebibytes(result.peak_memory_bytes)}, "
-            f"{mebibytes(result.model_memory_bytes)} of it the model's",
-        ),
-    ]
-    out.print(table("", ("figure", "value"), rows), soft_wrap=False)
-    if not result.settled:
-        out.print(
-            "[yellow]The figures did not settle within the time limit: other work is using this "
-            f"machine (load {result.load_average_1min:.1f}). Measure again when it is idle."
-            "[/yellow]"
-        )
-    if result.profile:
-        out.print(
-            table(
-                f"operators, {result.profile.ms_per_run:.3f} ms a run with profiling on",
-                ("operator", "calls", "ms", "share"),
-                (
-                    (o.op_type, f"{o.calls_per_run:g}", f"{o.ms_per_run:.3f}", f"{o.share:.1%}")
-                    for o in result.profile.operators
-                ),
-            ),
-            soft_wrap=False,
-        )
 
 
 def _precision(text: str | None, *, int8: bool) -> "Precision | None":

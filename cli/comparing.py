@@ -156,8 +156,7 @@ def report(
     for label, undecided, seeds in undecided_searches(rows):
         out.print(
             f"[yellow]{shown(label)}: {undecided} of {seeds} searches have not decided anything "
-            "(mixing weights within 1% of uniform); their cells are as good as drawn at random"
-            "[/yellow]"
+            "(mixing weights within 1% of uniform); another seed may give another cell[/yellow]"
         )
     if recipe:
         out.print(f"[dim]departures from {recipe.name} of the paper: {len(departures)}[/dim]")

@@ -212,14 +212,18 @@ def _announce(out: Console, config: SearchConfig, name: str, started: str, path:
     out.print(f"[dim]  run directory {shown(path)}[/dim]")
 
 
+_FAST_ALPHA = 6e-3  # of the preset for few steps
+
+
 def _remedy(config: SearchConfig) -> str:
     """What makes alpha move further."""
     resting = round(config.alpha_rest * config.epochs)
-    rest = f", or alpha_rest below {config.alpha_rest:g}" if resting else ""
+    rate = f", a higher rate (--set alpha_lr={_FAST_ALPHA:g})"
+    rest = f", an alpha_rest below {config.alpha_rest:g}"
     return (
         f"Alpha moved in {config.epochs - resting} of {config.epochs} epochs, at a rate of "
-        f"{config.alpha_lr:g}: take more --epochs, more --epoch-images, a higher rate (--set "
-        f"alpha_lr={10 * config.alpha_lr:g}){rest}."
+        f"{config.alpha_lr:g}: take more --epochs or --epoch-images"
+        f"{rate if config.alpha_lr < _FAST_ALPHA else ''}{rest if resting else ''}."
     )
 
 
@@ -236,8 +240,8 @@ def _report(out: Console, result: "SearchResult", config: SearchConfig, path: Pa
     if result.undecided and result.relative_entropy is not None:
         out.print(
             "[yellow]This search has not decided anything: the entropy of its mixing weights is "
-            f"{result.relative_entropy:.2%} of that of uniform ones, so the cell is as good as "
-            f"drawn at random. {_remedy(config)}[/yellow]"
+            f"{result.relative_entropy:.2%} of that of uniform ones. No operation is clearly ahead "
+            f"of the others, and another seed may give another cell. {_remedy(config)}[/yellow]"
         )
     if genotype.collapsed:
         out.print(

@@ -37,7 +37,7 @@ class SearchResult:
 
     @property
     def undecided(self) -> bool:
-        """Whether the genotype is as good as drawn: its weights are within 1% of uniform."""
+        """Whether no operation is clearly ahead: mixing weights are within 1% of uniform."""
         return self.relative_entropy is not None and self.relative_entropy > UNDECIDED_ENTROPY
 
     @property

@@ -51,8 +51,10 @@ class TestUndecidedSearch:
         assert "has not decided anything" in text
         assert "99.98% of that of uniform ones" in text
         assert "Alpha moved in 7 of 10 epochs, at a rate of 0.0003" in text
-        assert "--set alpha_lr=0.003" in text
-        assert "alpha_rest below 0.3" in text
+        assert "--set alpha_lr=0.006" in text
+        assert "an alpha_rest below 0.3" in text
+        fast = SearchConfig(epochs=10, alpha_lr=0.02)
+        assert "higher rate" not in said(_report, found(0.9998, 1.0), fast, tmp_path)
         assert "not decided" not in said(_report, found(0.7, 0.8), config, tmp_path)
 
     def test_entropy_of_any_relaxation_is_a_share_of_uniform(self) -> None:
