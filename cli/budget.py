@@ -246,7 +246,9 @@ def report_verdict(
         **fit.to_dict(),
     }
     write_json(run.path / "fit.json", verdict)
-    title = f"budget, {requirements.precision}" + (f" on {target.name}" if target else "")
+    title = f"budget, {form.file.name} in {requirements.precision}" + (
+        f" on {target.name}" if target else ""
+    )
     print_checks(out, title, fit.checks)
     out.print(
         "[bold green]The network fits its budget[/bold green]"

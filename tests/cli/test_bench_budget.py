@@ -78,6 +78,7 @@ def test_a_measurement_ends_with_the_verdict_on_the_budget(run: RunDir) -> None:
     assert json.loads((run.path / "fit.json").read_text()) == value["budget"]
     assert "does not fit its budget" in text
     assert "middle of the prediction is held against the limit" in text
+    assert "budget, model.onnx in fp32 on pi4" in text
     assert f"run directory {run.path}" in text
     value, _ = bench(run, "--no-profile", "--device", "cpu")
     assert "budget" not in value  # nothing but a measurement was asked for
