@@ -15,6 +15,7 @@ from sdedge.cli.output import kilobytes, milliseconds, shown
 from sdedge.cli.progress import ConsoleReporter
 from sdedge.config import SearchConfig
 from sdedge.errors import ConfigError, RunError
+from sdedge.escape import short
 from sdedge.files import write_json
 from sdedge.genotype import Genotype
 from sdedge.paths import checked_path
@@ -110,7 +111,7 @@ def planned_costs(run: RunDir) -> "dict[str, Costs]":
     file = budget_file(run)
     costs = read_json(file).get("costs")
     if not isinstance(costs, dict):
-        raise RunError(f"{file} is damaged: costs is {costs!r}")
+        raise RunError(f"{file} is damaged: costs is {short(costs)}")
     return {name: Costs.from_dict(c, source=str(file)) for name, c in costs.items()}
 
 
@@ -134,7 +135,7 @@ def choose_size(out: Console, run: RunDir, genotype: Genotype) -> dict[str, Any]
             "again, longer or with another seed, or allow more.[/yellow]"
         )
         return None
-    found = {limit: chosen["found"][limit] for limit in plan["costs"]}
+    found = {limit: chosen["found"][limit] for limit in planned_costs(run)}
     out.print(
         f"  width and depth for the budget: {chosen['cells']} cells of {chosen['channels']} "
         f"channels; {listed_limits(found) or 'within the device'}"
@@ -184,6 +185,7 @@ def budgeted_size(
 def carry_budget(origin: RunDir, run: RunDir) -> None:
     """Take the budget along to a training in a run of its own."""
     if budget_file(origin).exists() and origin.path != run.path:
+        stored_requirements(origin)  # a damaged one is told here, before a training
         write_json(budget_file(run), read_json(budget_file(origin)))
 
 

@@ -135,6 +135,9 @@ def own_size(run: RunDir) -> tuple[dict[str, Any], str]:
     budget = run.path / "budget.json"
     plan = read_json(budget) if budget.exists() else {}
     if chosen := plan.get("chosen"):
+        from sdedge.deploy.fit.requirements import Requirements
+
+        Requirements.from_dict(plan, source=str(budget))  # checks the sizes in it, too
         names = ("cells", "channels", "classes", "image_size")
         return {name: {**plan, **chosen}[name] for name in names}, "the run's budget"
     return {}, f"{_PAPERS}, as the run has none yet"

@@ -21,6 +21,7 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
             "sdedge.deploy.card_budget",
             "sdedge.deploy.card_text",
             "sdedge.deploy.export",
+            "sdedge.deploy.records",
             "sdedge.deploy.snippets",
         ),
     },

@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sdedge.config import SearchConfig, TrainConfig
 from sdedge.deploy.card_budget import budget_part, prediction_lines
 from sdedge.deploy.card_text import table, threads
 from sdedge.deploy.graph.read import read_graph
 from sdedge.deploy.memory.plan import flash_bytes, plan_memory
 from sdedge.deploy.onnx.metadata import Metadata, read_metadata
+from sdedge.deploy.records import BenchFile, ExportFile, read_report
 from sdedge.deploy.snippets import cpp_snippet, python_snippet
 from sdedge.errors import RunError
 from sdedge.escape import markdown
 from sdedge.files import write_atomic
 from sdedge.proportion import FEW_IMAGES, interval
-from sdedge.run import RunDir, read_json
+from sdedge.run import RunDir
 
 CARD = "model-card.md"
 PER_CLASS = "per_class"  # in export.json: the dicts of ClassCount
@@ -72,8 +74,10 @@ def write_card(run: RunDir) -> Path:
 def card_text(run: RunDir) -> str:
     """The card as Markdown; see `write_card`."""
     metadata = read_metadata(run.made_by(run.onnx, "export"))
-    export = read_json(run.made_by(run.path / "export.json", "export"))
-    train = run.settings("train")
+    again = f"export --run {run.path}"
+    export = read_report(run.made_by(run.path / "export.json", "export"), ExportFile, again)
+    source = str(run.config)
+    train = TrainConfig.from_dict(run.settings("train"), source=source).to_dict()
     dataset = Path(train["dataset"]).name
     try:
         recommended = _files(run, export)[export.get("int8", {}).get("recommended", "fp32")]
@@ -106,9 +110,10 @@ def _files(run: RunDir, export: Mapping[str, Any]) -> dict[str, str]:
 def _what(
     run: RunDir, metadata: Metadata, export: Mapping[str, Any], train: Mapping[str, Any]
 ) -> str:
-    search = run.phases().get("search")
+    settings = run.phases().get("search")
+    search = settings and SearchConfig.from_dict(settings, source=str(run.config))
     origin = (
-        f"found by a search in the same run (strategy {search['strategy']}, task {search['task']})"
+        f"found by a search in the same run (strategy {search.strategy}, task {search.task})"
         if search
         else "given to the training"
     )
@@ -191,7 +196,8 @@ def _latency(run: RunDir, export: Mapping[str, Any]) -> str:
     lines = []
     for name in ("bench.json", "bench.int8.json"):
         if (run.path / name).exists():
-            bench = read_json(run.path / name)
+            again = f"bench --run {run.path}"
+            bench = read_report(run.path / name, BenchFile, again)
             unsettled = "" if bench["settled"] else "; not settled, the machine was busy"
             lines.append(
                 f"- `{bench['model']}` on {bench['cpu_model']}, {threads(bench['threads'])}, "

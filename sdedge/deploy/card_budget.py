@@ -6,6 +6,7 @@ from typing import Any
 from sdedge.config import LIMIT_NAMES
 from sdedge.deploy.card_text import amount, table, threads
 from sdedge.deploy.fit.requirements import Requirements
+from sdedge.deploy.records import FitFile, TargetsFile, read_report
 from sdedge.escape import markdown, markdown_code
 from sdedge.run import RunDir, read_json
 
@@ -18,7 +19,7 @@ def budget_part(run: RunDir) -> str | None:
     file = run.path / "fit.json"
     if not file.exists():
         return None
-    fit = read_json(file)
+    fit = read_report(file, FitFile, f"bench --run {run.path}")
     source = run.path / "budget.json"
     target = Requirements.from_dict(read_json(source), source=str(source)).target
     device = "no device"
@@ -40,12 +41,14 @@ def budget_part(run: RunDir) -> str | None:
 def prediction_lines(run: RunDir) -> list[str]:
     """What `sdedge bench --target` predicted last, a line for each device and precision."""
     file = run.path / "targets.json"
-    rows = read_json(file)["targets"] if file.exists() else []
+    again = f"bench --all-targets --run {run.path}"
+    rows = read_report(file, TargetsFile, again).get("targets", []) if file.exists() else []
     return [
         f"- {markdown(row['title'])} (target {markdown_code(row['target'])}), {row['precision']}"
         f"{', if it were quantised' if row['if_quantised'] else ''}, "
         f"{_predicted(row['prediction'])}"
         for row in rows
+        if row["prediction"] is not None
     ]
 
 

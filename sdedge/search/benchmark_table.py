@@ -30,6 +30,7 @@ DATASETS = {
 }
 CSV_COLUMNS = ("arch", "cifar10_test", "cifar100_test", "imagenet16_120_test")
 
+_MAX_BYTES = 64 * 2**20  # a row of each of the 15,625 cells takes 3
 # A cell and its accuracies in per cent, in the order of DATASETS.
 Accuracies = tuple[float, ...]
 
@@ -138,6 +139,8 @@ _Entry = tuple[str, str, list[Any]]
 
 def _csv_entries(path: Path) -> Iterator[_Entry]:
     try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise DataError(f"{path} is over {_MAX_BYTES // 2**20} MiB; it is no table of cells")
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
@@ -149,6 +152,8 @@ def _csv_entries(path: Path) -> Iterator[_Entry]:
                 )
             places = [header.index(name) for name in CSV_COLUMNS]
             for row in reader:
+                if not any(cell.strip() for cell in row):
+                    continue  # spreadsheets and editors leave blank lines
                 where = f"{path}, line {reader.line_num}"
                 if len(row) != len(header):
                     raise DataError(f"{where}: {len(row)} values for {len(header)} columns")

@@ -18,8 +18,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from sdedge.bounds import Positive
 from sdedge.errors import RunError
 from sdedge.genotype import DARTS_OPERATIONS, Architecture, Genotype
+from sdedge.schema import to_record
 from sdedge.space.darts import NODES
 from sdedge.space.supernet import CELL_TYPES, MixingWeights
 
@@ -42,7 +44,7 @@ _LEAST_SLOPE = 1e-12
 class Costs:
     """One limited figure of the network: its limit, and what it is the sum of, in one unit."""
 
-    limit: float
+    limit: Positive
     fixed: float
     prices: Mapping[Place, Mapping[str, float]]  # of an operation, in all cells of the type
     error: float = 0.0  # median, relative, of the sum: what does not add up
@@ -59,17 +61,13 @@ class Costs:
         return self.fixed + NODES * _OPERATIONS_A_NODE * (dearest["normal"] + reduce)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], *, source: str) -> "Costs":
+    def from_dict(cls, data: object, *, source: str) -> "Costs":
         """Read what `dataclasses.asdict` gives; RunError naming `source` when it is damaged."""
-        try:
-            figures = {name: float(data[name]) for name in ("limit", "fixed", "error")}
-            prices: dict[Place, dict[str, float]] = {
-                place: {name: float(data["prices"][place][name]) for name in DARTS_OPERATIONS[1:]}
-                for place in PLACES
-            }
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{source} is damaged: {error!r}") from error
-        return cls(**figures, prices=prices)
+        costs = to_record(data, cls, source=f"{source} is damaged")
+        for place in PLACES:
+            if missing := set(DARTS_OPERATIONS[1:]) - costs.prices.get(place, {}).keys():
+                raise RunError(f"{source} is damaged: {place} has no price of {min(missing)}")
+        return costs
 
 
 def places(genotype: Architecture) -> list[tuple[Place, str]]:

@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sdedge.bounds import Natural, Share
 from sdedge.deploy.graph.read import Precision
 from sdedge.deploy.onnx.metadata import read_metadata
 from sdedge.errors import RunError
 from sdedge.run import RunDir, read_json
+from sdedge.schema import to_record
 
 TEST_IMAGES = 10_000
 CLASSES = frozenset(
@@ -140,10 +142,10 @@ def standings(run: RunDir) -> list[Standing]:
     classes = read_metadata(run.onnx).classes
     found = (
         stand(
-            accuracy=_figure(part, "onnx_accuracy", export),
+            accuracy=_figures(part, export).onnx_accuracy,
             file_size_bytes=path.stat().st_size,
             precision=precision,
-            images=int(_figure(part, "images", export)),
+            images=_figures(part, export).images,
             dataset=str(run.settings("train").get("dataset")),
             classes=classes,
         )
@@ -152,8 +154,16 @@ def standings(run: RunDir) -> list[Standing]:
     return [standing for standing in found if standing is not None]
 
 
-def _figure(report: object, name: str, source: Path) -> float:
-    value = report.get(name) if isinstance(report, dict) else None
-    if not isinstance(value, int | float):
-        raise RunError(f"{source} lacks {name}; make it again with `sdedge export`")
-    return value
+@dataclass(frozen=True, kw_only=True)
+class _Figures:
+    """Of export.json and of its int8 part, what the scale needs."""
+
+    onnx_accuracy: Share
+    images: Natural
+
+
+def _figures(report: object, source: Path) -> _Figures:
+    try:
+        return to_record(report, _Figures, source=f"{source} lacks a figure")
+    except RunError as error:
+        raise RunError(f"{error}; make it again with `sdedge export`") from None

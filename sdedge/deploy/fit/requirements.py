@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
+from sdedge import bounds
 from sdedge.config import SearchConfig
 from sdedge.deploy.fit.check import Check, Fit, Limits, check_fit, option
 from sdedge.deploy.graph.read import Precision, read_graph
@@ -19,6 +20,7 @@ from sdedge.deploy.onnx.write import program_model, to_program
 from sdedge.deploy.targets.target import Target, load_target, parse_target
 from sdedge.errors import ConfigError, RunError, TargetError
 from sdedge.genotype import Genotype, published
+from sdedge.schema import to_record
 from sdedge.space.darts import NODES
 from sdedge.space.saved import NetworkDescription
 
@@ -57,6 +59,31 @@ class Size:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StoredSize:
+    """`Size` in budget.json, as far as it is read again."""
+
+    channels: bounds.Channels
+    cells: bounds.Cells
+    macs: bounds.Natural
+    found: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """budget.json, but for its prices."""
+
+    target: str | None
+    profile: dict[str, Any] | None
+    limits: dict[str, Any]
+    confidence: bounds.Confidence | None = None
+    precision: Precision
+    classes: bounds.Classes
+    image_size: bounds.ImageSize
+    sizes: tuple[StoredSize, ...] = ()
+    chosen: StoredSize | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Requirements:
     """What the deployed network is held to, and what it is asked to do."""
 
@@ -82,17 +109,17 @@ class Requirements:
     def from_dict(cls, data: Mapping[str, Any], *, source: str) -> "Requirements":
         """Read the JSON form; RunError or TargetError naming `source` when it is damaged."""
         try:
-            name, precision = data["target"], data["precision"]
-            if precision not in get_args(Precision):
-                raise ValueError(f"precision is {precision!r}")
+            stored = to_record(data, _Stored, source=f"{source} is damaged")
             return cls(
-                target=name and parse_target(data["profile"], name=name, source=source),
-                limits=Limits(**data["limits"], confidence=data.get("confidence")),
-                precision=precision,
-                classes=int(data["classes"]),
-                image_size=int(data["image_size"]),
+                target=None
+                if stored.target is None
+                else parse_target(stored.profile or {}, name=stored.target, source=source),
+                limits=Limits(**stored.limits, confidence=stored.confidence),
+                precision=stored.precision,
+                classes=stored.classes,
+                image_size=stored.image_size,
             )
-        except (KeyError, TypeError, ValueError, ConfigError) as error:
+        except (TypeError, ConfigError) as error:  # TypeError: a limit that there is not
             raise RunError(f"{source} is damaged: {error}") from error
 
     def measure(self, genotype: Genotype, channels: int, cells: int) -> Size:

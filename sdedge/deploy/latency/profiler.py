@@ -7,13 +7,13 @@ here. `BENCH_SCRIPT` is the file to copy to a board; `BenchResult.from_json` rea
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
-from sdedge.errors import BenchError
+from sdedge.errors import BenchError, RunError
+from sdedge.schema import decode_json, to_record
 
 BENCH_SCRIPT = Path(__file__).with_name("bench.py")
 
@@ -106,16 +106,18 @@ class BenchResult:
     @classmethod
     def from_dict(cls, data: object, *, source: str = "bench result") -> "BenchResult":
         """Read the JSON form; `source` names the file in the BenchError of a malformed one."""
-        result: BenchResult = _decode(cls, data, source)
-        return result
+        try:
+            return to_record(data, cls, source=source, error=BenchError)
+        except BenchError as error:
+            raise BenchError(f"{error}; profile again") from None
 
     @classmethod
     def from_json(cls, text: str, *, source: str = "bench result") -> "BenchResult":
         """Read the JSON form from text; raises BenchError."""
         try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise BenchError(f"{source}: not valid JSON ({error}); profile again") from None
+            data = decode_json(text.encode(), object, source=source, error=BenchError)
+        except BenchError as error:
+            raise BenchError(f"{error}; profile again") from None
         return cls.from_dict(data, source=source)
 
 
@@ -166,30 +168,7 @@ def _failure(model: Path, done: "subprocess.CompletedProcess[str]") -> str:
             "use a smaller batch"
         )
     try:
-        return str(json.loads(done.stdout)["error"])
-    except json.JSONDecodeError:
+        return decode_json(done.stdout.encode(), dict[str, str], source="bench.py")["error"]
+    except (RunError, KeyError):
         last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
         return f"profiling {model} failed with exit code {done.returncode}: {last_line}"
-
-
-def _decode(kind: Any, value: object, where: str) -> Any:
-    """Turn plain JSON into `kind`: a dataclass, a tuple, an optional or a scalar."""
-    if get_origin(kind) is UnionType:
-        return None if value is None else _decode(get_args(kind)[0], value, where)
-    if get_origin(kind) is tuple and isinstance(value, list | tuple):
-        return tuple(_decode(get_args(kind)[0], item, where) for item in value)
-    if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, Mapping):
-        names = [field.name for field in fields(kind)]
-        wrong = sorted(set(names) ^ set(value))
-        if wrong:
-            raise BenchError(
-                f"{where}: fields missing or unknown: {', '.join(wrong)}; profile again"
-            )
-        hints = get_type_hints(kind)
-        decoded = {name: _decode(hints[name], value[name], f"{where}: {name}") for name in names}
-        return kind(**decoded)
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise BenchError(f"{where}: unexpected value {value!r}; profile again")
-    return value

@@ -1,24 +1,28 @@
 """What an exported ONNX file says of itself: its classes, and how an image becomes its input."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from sdedge import bounds
 from sdedge.errors import ExportError
+from sdedge.schema import decode_json, to_record
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
     """See `sdedge.deploy.onnx.write.to_onnx`; `mean` and `std` are of RGB in [0, 1]."""
 
-    classes: tuple[str, ...]
-    image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    classes: bounds.ClassNames
+    image_size: bounds.ImageSize
+    mean: bounds.Mean
+    std: bounds.Std
     normalized_in_graph: bool
     resize: str
     genotype: dict[str, Any]
@@ -30,19 +34,22 @@ def read_metadata(path: Path) -> Metadata:
     try:
         model = onnx.load(path, load_external_data=False)
         entries = {entry.key: entry.value for entry in model.metadata_props}
-        preprocessing = json.loads(entries["preprocessing"])
-        return Metadata(
-            classes=tuple(json.loads(entries["classes"])),
-            image_size=preprocessing["image_size"],
-            mean=tuple(preprocessing["mean"]),
-            std=tuple(preprocessing["std"]),
-            normalized_in_graph=preprocessing["normalized_in_graph"],
-            resize=preprocessing["resize"],
-            genotype=json.loads(entries["genotype"]),
-            sdedge_version=entries["sdedge_version"],
+        values = {
+            "classes": _entry(entries, "classes", list[str]),
+            "genotype": _entry(entries, "genotype", dict[str, Any]),
+            "sdedge_version": entries.get("sdedge_version"),
+        }
+        preprocessing = _entry(entries, "preprocessing", dict[str, Any])
+        return to_record(
+            {**preprocessing, **values}, Metadata, source="metadata", error=ExportError
         )
-    except (OSError, DecodeError, KeyError, TypeError, ValueError) as error:
+    except (OSError, DecodeError, ExportError) as error:
         raise ExportError(
             f"{path} does not say how to prepare its images ({error}); "
             "make it again with `sdedge export`"
         ) from error
+
+
+def _entry(entries: Mapping[str, str], name: str, kind: type[T]) -> T:
+    text = entries.get(name, "")
+    return decode_json(text.encode(), kind, source=f"metadata {name}", error=ExportError)
