@@ -161,7 +161,7 @@ class Stepper:
 
     def launches(self) -> int:
         """Launches from the host in one iteration on CUDA: of kernels, or of a graph of them."""
-        with torch.profiler.profile(activities=[_CUDA, _CPU]) as profile:
+        with torch.profiler.profile(activities=[_CUDA, _CPU], acc_events=True) as profile:
             self.step()
         launches = ("LaunchKernel", "GraphLaunch")
         averages = profile.key_averages()
@@ -169,7 +169,7 @@ class Stepper:
 
     def profile(self) -> str:
         """The operators of one iteration that take the processor longest by themselves."""
-        with torch.profiler.profile(activities=[_CPU]) as profile:
+        with torch.profiler.profile(activities=[_CPU], acc_events=True) as profile:
             self.step()
         averages = profile.key_averages()
         return str(averages.table(sort_by="self_cpu_time_total", row_limit=PROFILE_ROWS))

@@ -66,7 +66,11 @@ def quantized(description: NetworkDescription, images: int = 16) -> tuple[onnx.M
     observed = observe(observable, tensors, [x])
     ranges = {name: METHODS["min_max"](seen) for name, seen in observed.items()}
     exact = program_model(program, description)
-    return exact, program_model(quantize(program, ranges), description, node_names=False), x
+    return (
+        exact,
+        program_model(quantize(program, ranges, weight_limit=63), description, node_names=False),
+        x,
+    )
 
 
 def optimised(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:

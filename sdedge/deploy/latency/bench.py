@@ -135,7 +135,8 @@ def load_failure(model: Path, error: Exception) -> str:
     if missing:
         return f"{model} keeps weights in files that are missing beside it: {', '.join(missing)}"
     reason = error_text(error)
-    if "Protobuf parsing failed" in reason or "No graph was found" in reason:
+    no_model = ("Protobuf parsing failed", "No graph was found", "does not have a graph")
+    if any(sign in reason for sign in no_model):
         return (
             f"{model} ({model.stat().st_size} bytes) is not an ONNX file or is truncated: "
             "copy or export it again"
