@@ -7,12 +7,13 @@ import typer
 
 from sdedge.bounds import Classes, check_setting
 from sdedge.cli import options
+from sdedge.cli.app import App
 from sdedge.cli.output import cell_text, console, guarded, print_json, shown, table
 from sdedge.config import TrainConfig
 from sdedge.errors import ConfigError
 from sdedge.run import RunDir, read_json
 
-app = typer.Typer(no_args_is_help=True, help="Show, draw and count genotypes.")
+app = App(no_args_is_help=True, help="Show, draw and count genotypes.")
 
 _DEFAULT_SIZE: dict[str, Any] = {
     "cells": 20,

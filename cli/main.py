@@ -5,7 +5,8 @@ import os
 import typer
 
 from sdedge import __version__
-from sdedge.cli import genotype, nasbench, targets
+from sdedge.cli import genotype, nasbench, targets, terminal
+from sdedge.cli.app import App
 from sdedge.cli.bench import bench
 from sdedge.cli.bundle import bundle
 from sdedge.cli.compare import compare
@@ -18,12 +19,10 @@ from sdedge.cli.search import search
 from sdedge.cli.strategies import strategies
 from sdedge.cli.train import train
 
-app = typer.Typer(
+app = App(
     name="sdedge",
     help="Search, train, export and profile small convolutional networks for edge devices.",
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
 )
 for command in (
     search,
@@ -59,13 +58,15 @@ def options(
     """Search, train, export and profile small convolutional networks for edge devices."""
 
 
+@app.command("version", hidden=True)
+def version() -> None:
+    """Print the version, for those who do not guess --version."""
+    _print_version(True)
+
+
 def main() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script and of `python -m sdedge`."""
     # By default a waiting thread of OpenMP spins for milliseconds, which makes a training step
     # twenty times as slow once another program wants a core. Must be set before torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-    app()
-
-
-if __name__ == "__main__":
-    main()
+    terminal.run(app)

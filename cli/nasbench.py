@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from sdedge.cli import options
+from sdedge.cli.app import App
 from sdedge.cli.output import console, guarded, print_json, shown, table
 from sdedge.errors import ConfigError
 from sdedge.paths import checked_path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from sdedge.search.benchmark_table import BenchmarkTable
     from sdedge.search.runner import SearchResult
 
-app = typer.Typer(no_args_is_help=True, help="Look cells of NAS-Bench-201 up.")
+app = App(no_args_is_help=True, help="Look cells of NAS-Bench-201 up.")
 
 
 @app.command()

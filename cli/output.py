@@ -1,6 +1,8 @@
 """What commands say: tables for people, one JSON object for programs, errors on one line."""
 
+import errno
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -12,13 +14,19 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from sdedge import __version__
 from sdedge.errors import InterruptedRunError, SdedgeError
-from sdedge.escape import printable
+from sdedge.escape import printable, quoted
 from sdedge.paths import checked_path
 from sdedge.proportion import FEW_IMAGES, interval
 from sdedge.schema import encode_json
 
 P = ParamSpec("P")
+_BUG = (
+    f"This is a bug in sdedge {__version__}: please report it with the lines above and the command."
+)
+# How torch says it, in exceptions of its own: on the CPU, then on a GPU.
+_NO_MEMORY = ("can't allocate memory", "out of memory")
 
 
 def console(*, json_output: bool = False) -> Console:
@@ -54,7 +62,11 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) 
 
 
 def guarded(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn sdedge's errors into a message and exit code 1, an interruption into 130."""
+    """Turn sdedge's errors into a message and exit code 1, an interruption into 130.
+
+    So are errors of the machine and its files. Any other exception is a bug and keeps its
+    traceback; the environment variable SDEDGE_DEBUG shows it for those of the machine, too.
+    """
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -64,19 +76,48 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
                     kwargs[name] = checked_path(value)
             command(*args, **kwargs)
         except InterruptedRunError as stop:
-            _complain(str(stop), "yellow")
+            complain(str(stop), "yellow")
             raise typer.Exit(130) from None
         except SdedgeError as error:
-            _complain(f"Error: {error}", "red")
+            complain(f"Error: {error}", "red")
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            _complain("interrupted", "yellow")
+            complain("interrupted", "yellow")
             raise typer.Exit(130) from None
+        except BrokenPipeError:
+            raise  # nobody reads the output, and nobody needs to be told
+        except Exception as error:
+            reason = _outside(error)
+            if reason is None or "SDEDGE_DEBUG" in os.environ:
+                error.add_note(_BUG)
+                raise
+            complain(f"Error: {reason}", "red")
+            raise typer.Exit(1) from None
 
     return run
 
 
-def _complain(message: str, style: str) -> None:
+def _outside(error: Exception) -> str | None:
+    """What an exception says that comes from the machine or its files; None for one of sdedge's."""
+    if isinstance(error, OSError):
+        said = error.strerror or str(error)
+        if error.filename is None:
+            return (
+                f"{said}, where the output or a temporary file is written"
+                if error.errno == errno.ENOSPC
+                else said
+            )
+        return f"{quoted(os.fsdecode(error.filename))}: {said}"
+    if isinstance(error, UnicodeError):
+        return f"text is not in the encoding that it should be in: {error}"
+    if isinstance(error, RecursionError):
+        return "what was read is nested too deeply"
+    if isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY):
+        return f"memory ran out: {str(error) or 'nothing is known about where'}"
+    return None
+
+
+def complain(message: str, style: str) -> None:
     """Say it on stderr. A message may quote anything, so all but its line breaks is escaped."""
     text = "\n".join(map(printable, message.split("\n")))
     Console(stderr=True, highlight=False, soft_wrap=True).print(Text(text, style=style))

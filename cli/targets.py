@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from sdedge.cli import options
+from sdedge.cli.app import App
 from sdedge.cli.output import console, guarded, print_json, shown, table, threads_text
 from sdedge.errors import ConfigError
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from sdedge.deploy.targets.band import ErrorBand
     from sdedge.deploy.targets.target import Rates, Target
 
-app = typer.Typer(help="The devices that latency can be predicted for.")
+app = App(help="The devices that latency can be predicted for.")
 
 Name = Annotated[str, typer.Argument(help="A target's name, or a profile's JSON file.")]
 

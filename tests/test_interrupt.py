@@ -19,7 +19,7 @@ class Count:
         self.calls += 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_sets_the_event_and_tells_once(number: signal.Signals) -> None:
     told = Count()
     with stop_on_signal(told) as stop:
@@ -27,6 +27,17 @@ def test_a_signal_sets_the_event_and_tells_once(number: signal.Signals) -> None:
         os.kill(os.getpid(), number)
         assert stop.is_set()
     assert told.calls == 1
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    earlier = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stop_on_signal(Count()) as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.is_set()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, earlier)
 
 
 def test_a_second_signal_is_ctrl_c_as_ever() -> None:

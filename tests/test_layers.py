@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 # From top to bottom; a module may import from its own group and from the layers below it.
 LAYERS: list[dict[str, tuple[str, ...]]] = [
-    {"cli": ("sdedge.cli",)},
+    {"cli": ("sdedge.cli", "sdedge.__main__")},
     {
         "analysis": ("sdedge.analysis",),
         "deploy": (
