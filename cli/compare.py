@@ -12,8 +12,9 @@ from sdedge.cli import options
 from sdedge.cli.output import console, guarded, print_json
 from sdedge.compare.plan import FILE, Plan
 from sdedge.compare.recipes import RECIPES, SEEDS, Recipe, get_recipe
-from sdedge.config import SearchConfig, parse_settings
+from sdedge.config import SearchConfig, TrainConfig, parse_settings
 from sdedge.errors import ConfigError, RunError
+from sdedge.names import find_name
 
 # What --resume goes with: the others are the comparison's own.
 _WITH_RESUME = {"run", "resume", "seeds", "benchmark_table", "markdown", "latex", "json_output"}
@@ -144,6 +145,8 @@ def _plan(
     known = tuple(STRATEGIES), tuple(TASKS)
     settings = with_absolute_paths({**(recipe.settings if recipe else {}), **overrides})
     trained = (recipe.train if recipe else None) if train is None else train
+    if trained is not None:
+        trained = find_name(trained, ("none", *TrainConfig.presets())) or trained
     trained = None if trained == "none" else trained
     plan = Plan(
         methods=tuple(Method.parse(label, *known) for label in labels),

@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sdedge.cli.output import shown
-from sdedge.config import PhaseConfig, TrainConfig
+from sdedge.config import PhaseConfig, SearchConfig, TrainConfig
 from sdedge.data.catalog import DATASETS, Dataset, load_dataset
 from sdedge.device import select_device
 from sdedge.errors import ExportError, RunError
 from sdedge.lock import lock_if_there
+from sdedge.names import find_name
 from sdedge.paths import checked_path
 from sdedge.run import RunDir, refuse_foreign
 from sdedge.space.network import Network
@@ -27,16 +28,16 @@ AUTO_NOTES = {
 
 
 def resolve_preset(preset: str, overrides: Mapping[str, Any]) -> str:
-    """`auto` is `paper` on a GPU and `quick` on a CPU."""
-    if preset != "auto":
-        return preset
+    """The preset as it is spelled; `auto` is `paper` on a GPU and `quick` on a CPU."""
+    if find_name(preset, ("auto",)) is None:
+        return find_name(preset, (*SearchConfig.presets(), *TrainConfig.presets())) or preset
     device = select_device(str(overrides.get("device", "auto")))
     return "paper" if device.type == "cuda" else "quick"
 
 
 def preset_text(asked: str, preset: str) -> str:
     """The preset, and why it was taken where the user left that open."""
-    return f"preset {preset}" + (f" ({AUTO_NOTES[preset]})" if asked == "auto" else "")
+    return f"preset {preset}" + (f" ({AUTO_NOTES[preset]})" if find_name(asked, ("auto",)) else "")
 
 
 def absolute(path: str) -> str:
@@ -50,9 +51,9 @@ def with_absolute_paths(overrides: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("data_root", "benchmark_table"):
         if isinstance(path := fixed.get(name), str):  # the config refuses anything else
             fixed[name] = absolute(path)
-    dataset = fixed.get("dataset")
-    if dataset is not None and dataset not in DATASETS and checked_path(dataset).is_dir():
-        fixed["dataset"] = absolute(dataset)
+    if isinstance(dataset := fixed.get("dataset"), str):
+        folder = dataset not in DATASETS and checked_path(dataset).is_dir()
+        fixed["dataset"] = absolute(dataset) if folder else find_name(dataset, DATASETS) or dataset
     return fixed
 
 

@@ -137,6 +137,7 @@ def _start(
     from sdedge.search.runner import run_search
     from sdedge.search.stages import build_search
     from sdedge.search.strategies import get_strategy
+    from sdedge.search.tasks import task_name
 
     if resume:
         table = overrides.pop("benchmark_table", None)  # may come later
@@ -153,7 +154,9 @@ def _start(
     else:
         chosen = resolve_preset(preset, overrides)
         strategy = get_strategy(overrides.get("strategy", SearchConfig.strategy))
-        config = SearchConfig.from_preset(chosen, with_absolute_paths(overrides), strategy.settings)
+        task = task_name(overrides.get("task", SearchConfig.task))
+        overrides = {**with_absolute_paths(overrides), "strategy": strategy.name, "task": task}
+        config = SearchConfig.from_preset(chosen, overrides, strategy.settings)
         check_search(config)
         take_folder(held, path, "search")
         known = known_cells(config.benchmark_table)

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from sdedge.errors import ConfigError
 from sdedge.escape import short
+from sdedge.names import find_name
 
 __all__ = ["check_setting", "describe_type"]
 
@@ -52,10 +53,12 @@ _NOUNS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 
 def check_setting(name: str, value: object, kind: Any) -> Any:
-    """`value` as a `kind`, a list as the tuple that it stands for.
+    """`value` as a `kind`: a list as the tuple that it stands for, a choice as it is spelled.
 
     Raises ConfigError naming the setting, its value and what it must be.
     """
+    if get_origin(kind) is Literal and isinstance(value, str):
+        value = find_name(value, get_args(kind)) or value
     try:
         return msgspec.convert(value, kind)
     except (msgspec.ValidationError, UnicodeEncodeError, RecursionError):

@@ -15,6 +15,7 @@ from sdedge import bounds
 from sdedge.bounds import check_setting
 from sdedge.errors import ConfigError
 from sdedge.escape import printable, quoted, short
+from sdedge.names import choose, find_name, suggestion
 from sdedge.paths import path_problem
 
 
@@ -125,9 +126,7 @@ class PhaseConfig:
         """
         presets: dict[str, dict[str, Any]] = cls.presets()
         if preset not in presets:
-            raise ConfigError(
-                f"unknown preset {short(preset)}; there is: auto, {', '.join(presets)}"
-            )
+            choose(preset, ["auto", *presets], "preset")
         return cls._from_values({**defaults, **presets[preset], **overrides})
 
     @classmethod
@@ -140,7 +139,8 @@ class PhaseConfig:
         known = _types(cls)
         if unknown := sorted(values.keys() - known.keys()):
             names, known_names = ", ".join(map(_cut, unknown)), ", ".join(sorted(known))
-            raise ConfigError(f"unknown settings {names}; there is: {known_names}")
+            closest = suggestion(unknown[0], known)
+            raise ConfigError(f"unknown settings {names}{closest}; choose from {known_names}")
         return {name: check_setting(name, value, known[name]) for name, value in values.items()}
 
     @classmethod
@@ -249,7 +249,7 @@ class SearchConfig(PhaseConfig):
         """
         if preset != "paper":
             defaults = {k: v for k, v in defaults.items() if k not in _LENGTHS_AND_RATES}
-        if overrides.get("space") != "nas-bench-201":
+        if find_name(str(overrides.get("space")), ("nas-bench-201",)) is None:
             return super().from_preset(preset, overrides, defaults)
         # The authors' 100 epochs, and the depth of the benchmark; else one cell a stage.
         cells = 5 if preset == "paper" else 1

@@ -9,7 +9,6 @@ import re
 import reprlib
 
 __all__ = [
-    "brief",
     "latex",
     "markdown",
     "markdown_code",
@@ -23,7 +22,7 @@ _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = 80
 # os.fsdecode maps a byte that is no UTF-8 to a lone surrogate from here on (PEP 383).
 _UNDECODED = 0xDC00
-_BRIEF = 160  # characters
+_LONGEST = 160  # characters that a message quotes
 
 # What starts or ends something in CommonMark, in GitHub's tables and in its formulas. Underscores
 # do so at the edge of a word alone.
@@ -48,15 +47,12 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(map(_shown, text))
 
 
-def brief(text: str) -> str:
-    """`printable`, and cut in the middle where it is long."""
-    line = printable(text)
-    return line if len(line) <= _BRIEF else f"{line[: _BRIEF // 2]}...{line[-_BRIEF // 4 :]}"
-
-
 def quoted(text: object) -> str:
-    """What someone wrote, in quotes for a message: `brief`, and seen to be empty where it is."""
-    return f"'{brief(str(text))}'"
+    """What someone wrote, in quotes for a message: `printable`, cut in the middle where long."""
+    line = printable(str(text))
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 2]}...{line[-_LONGEST // 4 :]}"
+    return f"'{line}'"
 
 
 def markdown(text: str) -> str:

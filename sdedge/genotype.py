@@ -23,6 +23,7 @@ from typing import Any, Self
 from sdedge.errors import GenotypeError
 from sdedge.escape import printable, quoted, short
 from sdedge.genotype_text import is_arch, is_printed, read_printed
+from sdedge.names import find_name, suggestion
 from sdedge.paths import checked_path
 from sdedge.schema import decode_json, read_bytes
 
@@ -185,11 +186,13 @@ def load_genotype(name_or_file: str | Path) -> Genotype:
     A file holds the JSON form, or one cell as DARTS prints it, anywhere in a log. Raises
     GenotypeError, listing the published names when nothing matches.
     """
-    if str(name_or_file) in published():
-        return published()[str(name_or_file)].genotype
     text, source = str(name_or_file), "the genotype"
     if not is_cell_text(text):
-        text, source = _file_text(checked_path(name_or_file, error=GenotypeError))
+        path = checked_path(name_or_file, error=GenotypeError)
+        name = find_name(text, published())
+        if name and (name == text or not path.exists()):
+            return published()[name].genotype
+        text, source = _file_text(path)
     if is_printed(text):
         return Genotype.from_dict(read_printed(text, source=source), source=source)
     if is_arch(text) and not text.lstrip().startswith("{"):
@@ -219,8 +222,8 @@ def _file_text(path: Path) -> tuple[str, str]:
         path = path / "genotype.json"
     if not path.exists():
         raise GenotypeError(
-            f"no genotype {quoted(path)}: neither a file nor a published name. "
-            f"Published: {_list(published())}"
+            f"no genotype {quoted(path)}{suggestion(str(path), published())}: neither a file nor a "
+            f"published name. Published: {_list(published())}"
         )
     shown = printable(str(path))
     try:

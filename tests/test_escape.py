@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from sdedge.escape import (
-    brief,
     latex,
     markdown,
     markdown_code,
@@ -39,10 +38,10 @@ def test_printable(text: str, shown: str) -> None:
     assert printable(text).encode().decode() == shown
 
 
-def test_brief_keeps_both_ends() -> None:
+def test_a_long_quotation_keeps_both_ends() -> None:
     text = "a" * 500 + "\n" + "z" * 500
-    assert brief(text) == "a" * 80 + "..." + "z" * 40
-    assert brief("short\n") == r"short\n"
+    assert quoted(text) == "'" + "a" * 80 + "..." + "z" * 40 + "'"
+    assert quoted("short\n") == r"'short\n'"
     assert quoted("") == "''"
 
 

@@ -52,6 +52,7 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
             "sdedge.proportion",
             "sdedge.errors",
             "sdedge.escape",
+            "sdedge.names",
             "sdedge.paths",
             "sdedge.schema",
             "sdedge.versions",

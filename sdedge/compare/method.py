@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 from sdedge.config import parse_settings
 from sdedge.errors import ConfigError
-from sdedge.escape import short
+from sdedge.escape import quoted, short
+from sdedge.names import choose, find_name, suggestion
 
 RANDOM = "random"
 _LONGEST_FOLDER = 200  # file systems allow 255 bytes
@@ -25,7 +26,7 @@ _SHARED = {"seed", "space", "dataset", "data_root", "data_seed", "device", "benc
 class Method:
     """One row of a comparison."""
 
-    label: str  # as given on the command line
+    label: str  # as given on the command line, its names as they are spelled
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -48,23 +49,27 @@ class Method:
     @classmethod
     def parse(cls, label: str, strategies: Names, tasks: Names) -> "Method":
         """Read one method; ConfigError for what is neither a strategy nor a task."""
-        name, *pairs = label.strip().split(":")
-        if name == RANDOM and not pairs:
+        given, *pairs = label.strip().split(":")
+        if not pairs and find_name(given, (RANDOM,)):
             return cls(RANDOM)
-        strategy, separator, task = name.partition("@")
-        if not separator:
-            in_tasks = strategy in tasks
-            strategy, task = ("darts", strategy) if in_tasks else (strategy, "classification")
-        for part in strategy.split("+"):
-            if part not in strategies:
-                raise ConfigError(
-                    f"{short(part)} is neither a strategy ({', '.join(strategies)}) nor a task "
-                    f"({', '.join(tasks)})"
-                )
-        if task not in tasks:
-            raise ConfigError(f"unknown task {short(task)}; there is: {', '.join(tasks)}")
-        own = {"strategy": strategy, "task": task}
+        first, separator, last = given.partition("@")
+        if not separator and (name := find_name(first, tasks)):
+            own = {"strategy": "darts", "task": name}
+        else:
+            name = "+".join(_strategy(part, strategies, tasks) for part in first.split("+"))
+            task = choose(last, tasks, "task") if separator else "classification"
+            own = {"strategy": name, "task": task}
+            name += f"@{task}" if separator else ""
         for pair in pairs:
             if pair.partition("=")[0] in _SHARED:
                 raise ConfigError(f"method {label}: {pair!r} is for the whole comparison to say")
-        return cls(label.strip(), parse_settings(pairs, own, how=f"method {label}:"))
+        return cls(":".join([name, *pairs]), parse_settings(pairs, own, how=f"method {label}:"))
+
+
+def _strategy(name: str, strategies: Names, tasks: Names) -> str:
+    if found := find_name(name, strategies):
+        return found
+    raise ConfigError(
+        f"{quoted(name)} is neither a strategy ({', '.join(strategies)}) nor a task "
+        f"({', '.join(tasks)}){suggestion(name, [*strategies, *tasks])}"
+    )

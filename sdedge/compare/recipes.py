@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sdedge.errors import ConfigError
+from sdedge.names import choose
 
 SEEDS = (2, 5555, 7777, 9999)
 
@@ -215,6 +215,4 @@ RECIPES: dict[str, Recipe] = {
 
 def get_recipe(name: str) -> Recipe:
     """The recipe called `name`; ConfigError, with what there is, for another."""
-    if name not in RECIPES:
-        raise ConfigError(f"unknown recipe {name!r}; there is: {', '.join(RECIPES)}")
-    return RECIPES[name]
+    return RECIPES[choose(name, RECIPES, "recipe")]

@@ -11,6 +11,8 @@ from sdedge.data.meta import META_FILE, Meta, read_meta
 from sdedge.data.shapes import CLASSES, IMAGES, SHAPES_SIZE, shapes_source
 from sdedge.data.source import Source
 from sdedge.errors import ConfigError, DataError
+from sdedge.escape import quoted
+from sdedge.names import find_name, suggestion
 from sdedge.paths import checked_path
 
 __all__ = [
@@ -73,8 +75,11 @@ def _source(name: str, data_root: Path, image_size: int | None, seed: int) -> So
         return folder_source(folder, image_size, seed)
     if folder.exists():
         raise DataError(f"{name} is a file, not a folder of images; unpack it and pass the folder")
+    if found := find_name(name, DATASETS):
+        return _source(found, data_root, image_size, seed)
     raise DataError(
-        f"{name!r} is neither a data set nor a folder; the data sets are {', '.join(DATASETS)}"
+        f"{quoted(name)} is neither a data set nor a folder{suggestion(name, DATASETS)}; the data "
+        f"sets are {', '.join(DATASETS)}"
     )
 
 

@@ -19,6 +19,7 @@ from statistics import fmean
 from typing import Any
 
 from sdedge.errors import DataError, GenotypeError
+from sdedge.names import choose
 from sdedge.nasbench201 import OPERATIONS, Nb201Cell
 from sdedge.paths import checked_path
 
@@ -97,11 +98,7 @@ class BenchmarkTable:
         return [cell for cell, found in self._accuracies.items() if found[place] == highest]
 
     def _place(self, dataset: str) -> int:
-        if dataset not in DATASETS:
-            raise DataError(
-                f"no data set {dataset!r} in {self.source}; there is: {', '.join(DATASETS)}"
-            )
-        return list(DATASETS).index(dataset)
+        return list(DATASETS).index(choose(dataset, DATASETS, "data set", error=DataError))
 
 
 def read_benchmark_table(path: str | Path) -> BenchmarkTable:

@@ -39,7 +39,7 @@ from sdedge.search.companion import Companion
 from sdedge.search.spaces import get_space
 from sdedge.search.strategies import strategy_for
 from sdedge.search.strategy import Allowed, Strategy
-from sdedge.search.tasks import build_task, check_task
+from sdedge.search.tasks import build_task, task_name
 from sdedge.search.tasks.task import TaskBatch
 from sdedge.space.supernet import MixingWeights
 
@@ -70,7 +70,7 @@ def check_search(config: SearchConfig) -> None:
             f"strategy {strategy.name} computes other operations in every pass, which a recorded "
             "step cannot; leave out --cuda-graphs"
         )
-    check_task(config.task)
+    task_name(config.task)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ def test_a_method_is_a_strategy_a_task_or_both(label: str, settings: dict[str, A
     ("label", "message"),
     [
         ("alpha", "'alpha' is neither a strategy \\(darts, beta, pc-darts\\) nor a task"),
-        ("darts@rotation", "unknown task 'rotation'; there is: semantic, classification"),
+        ("darts@rotation", "unknown task 'rotation'; choose from semantic, classification"),
         ("darts:channels", "method darts:channels: 'channels' is not of the form NAME=VALUE"),
         ("darts:task=semantic", "task is given twice"),
         ("darts:seed=3", "is for the whole comparison to say"),

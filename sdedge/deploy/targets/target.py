@@ -38,7 +38,9 @@ from sdedge.deploy.memory.plan import OPERATOR_BYTES
 from sdedge.deploy.targets.band import ErrorBand
 from sdedge.deploy.targets.fields import Fields
 from sdedge.errors import RunError, TargetError
+from sdedge.escape import quoted
 from sdedge.files import write_json
+from sdedge.names import find_name, suggestion
 from sdedge.paths import checked_path, home_folder
 from sdedge.run import read_json
 
@@ -143,15 +145,16 @@ def load_target(name_or_path: str | Path) -> Target:
     name = str(name_or_path)
     if name.endswith(".json") or os.sep in name:
         return read_target(checked_path(name, error=TargetError))
-    found = _files()
-    if name in found:
-        return read_target(found[name])
-    if name == HOST:
+    files = _files()
+    if found := find_name(name, files):
+        return read_target(files[found])
+    if find_name(name, (HOST,)):
         raise TargetError(
             "this machine has no profile yet: measure it with `sdedge targets calibrate host`"
         )
     raise TargetError(
-        f"no target {name!r}: neither a JSON file nor one of {', '.join(sorted(found))}"
+        f"no target {quoted(name)}{suggestion(name, [*files, HOST])}: neither a JSON file nor one "
+        f"of {', '.join(sorted(files))}"
     )
 
 

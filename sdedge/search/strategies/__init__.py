@@ -6,6 +6,7 @@ from typing import Any
 
 from sdedge.config import SearchConfig
 from sdedge.errors import ConfigError
+from sdedge.names import choose
 from sdedge.search.strategies.adarts import ADARTS
 from sdedge.search.strategies.beta_darts import BETA_DARTS
 from sdedge.search.strategies.cdarts import CDARTS
@@ -78,10 +79,7 @@ def get_strategy(name: str) -> Strategy:
     Raises ConfigError for a name that is unknown, with what there is, or given twice, and for
     parts that do not combine, with the reason.
     """
-    names = name.split("+")
-    for part in names:
-        if part not in STRATEGIES:
-            raise ConfigError(f"unknown strategy {part!r}; there is: {', '.join(STRATEGIES)}")
+    names = [choose(part, STRATEGIES, "strategy") for part in str(name).split("+")]
     if len(set(names)) < len(names):
         raise ConfigError(f"strategy {name!r} names a part twice")
     parts = [STRATEGIES[part] for part in names]

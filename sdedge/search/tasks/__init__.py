@@ -5,7 +5,7 @@ from functools import partial
 
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Channels
-from sdedge.errors import ConfigError
+from sdedge.names import choose
 from sdedge.search.tasks.colorization import ColorizationTask
 from sdedge.search.tasks.jigsaw import JigsawTask
 from sdedge.search.tasks.rotation import RotationTask
@@ -29,10 +29,9 @@ TASKS: dict[str, Callable[[SearchConfig, TaskSetting], Task]] = {
 }
 
 
-def check_task(name: str) -> None:
-    """Raise ConfigError, listing what there is, for an unknown task."""
-    if name not in TASKS:
-        raise ConfigError(f"unknown task {name!r}; there is: {', '.join(TASKS)}")
+def task_name(name: object) -> str:
+    """The task that `name` means, as it is spelled; ConfigError, listing them, for none."""
+    return choose(name, TASKS, "task")
 
 
 def build_task(
@@ -49,6 +48,6 @@ def build_task(
 
     Raises ConfigError for an unknown name, or a mask or image size that the task cannot use.
     """
-    check_task(config.task)
+    name = task_name(config.task)
     setting = TaskSetting(feature_channels, image_size, value_range, classes, mean, std)
-    return TASKS[config.task](config, setting)
+    return TASKS[name](config, setting)
