@@ -38,8 +38,8 @@ class App(typer.Typer):
 
 
 def _refuse_repeats(command: TyperCommand | TyperGroup, ctx: Any, args: list[str]) -> None:
-    *_, order = command.make_parser(ctx).parse_args(args=list(args))
+    order: list[Any] = command.make_parser(ctx).parse_args(args=list(args))[2]
     for option, count in Counter(order).items():
-        single = option.param_type_name == "option" and not option.is_eager
-        if count > 1 and single and not (option.multiple or option.count):
+        single = option.param_type_name == "option" and not (option.multiple or option.is_eager)
+        if count > 1 and single:
             raise typer.BadParameter(f"given {count} times; give it once", ctx=ctx, param=option)

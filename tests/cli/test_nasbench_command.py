@@ -82,9 +82,8 @@ def test_the_best_of_one_data_set_or_of_each_are_found(
     [
         ([], "nothing to look up; give an arch string, or --best"),
         (["|conv~0|"], "arch '|conv~0|': 1 nodes"),
-        (["--best", "svhn"], "no data set 'svhn'"),
+        (["--best", "svhn"], "unknown data set 'svhn'"),
         ([Nb201Cell(("none",) * 6).to_arch()], "table.csv has no entry for |none~0|"),
-        (["--best", "--benchmark-table", "gone.csv"], "no benchmark table gone.csv"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_code_1(
@@ -94,6 +93,12 @@ def test_bad_input_is_one_message_and_exit_code_1(
     assert result.exit_code == 1
     assert complaint in result.stderr
     assert not result.stdout
+
+
+def test_a_table_that_is_not_there(tmp_path: Path) -> None:
+    result = query("--best", "--benchmark-table", tmp_path / "gone.csv")
+    assert result.exit_code == 1
+    assert f"no benchmark table {tmp_path / 'gone.csv'}" in result.stderr
 
 
 def test_a_table_is_needed() -> None:

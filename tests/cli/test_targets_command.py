@@ -107,7 +107,8 @@ def test_one_profile_is_shown_with_its_sources() -> None:
 
 
 def test_an_unknown_target_lists_those_there_are() -> None:
-    assert "no target 'pi3': neither a JSON file nor one of cortex-m4," in complaint("show", "pi3")
+    said = complaint("show", "pi3")
+    assert "no target 'pi3' (did you mean pi5?): neither a JSON file nor one of" in said
     assert "sdedge targets calibrate host" in complaint("show", "host")
 
 

@@ -127,5 +127,5 @@ def test_what_is_cut_is_told() -> None:
 
 
 def test_an_unknown_recipe_is_refused() -> None:
-    with pytest.raises(ConfigError, match="unknown recipe 'table-1'.*; choose from table-2"):
+    with pytest.raises(ConfigError, match=r"unknown recipe 'table-1'.*; choose from table-2"):
         get_recipe("table-1")
