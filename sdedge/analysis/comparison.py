@@ -11,6 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from sdedge.analysis.figure import INK, LINE, save_figure
 from sdedge.analysis.standings import BEST, FOUND
 from sdedge.compare.summary import ACCURACIES, SUPERNET, Column, Row
+from sdedge.escape import printable
 
 WIDTH, LANE, FRAME = 1200 / 72, 34 / 72, 130 / 72  # inches
 
@@ -42,7 +43,7 @@ def comparison_figure(
             axes.axvline(best[column.title], color=BEST, linestyle="dashed", linewidth=1.5)
             axes.set_xlabel(f"best {best[column.title]:.2f}", size=13, color=BEST, loc="right")
     figure.supxlabel("a dot a seed, a bar at their mean", size=12, color=INK)
-    panels[0].set_yticks(range(len(methods)), methods)
+    panels[0].set_yticks(range(len(methods)), [printable(method) for method in methods])
     panels[0].set_ylim(len(methods) - 0.5, -0.5)
     return figure
 

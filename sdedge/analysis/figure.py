@@ -1,5 +1,6 @@
 """What all drawings share: colours, arrows, boxes, a page with its title, and whole files."""
 
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +13,7 @@ from matplotlib.path import Path as Curve
 from matplotlib.ticker import MaxNLocator
 
 from sdedge.errors import ConfigError
+from sdedge.escape import printable
 from sdedge.files import write_atomic
 
 SUFFIXES = (".svg", ".png")
@@ -45,7 +47,10 @@ def save_figure(make: Callable[[], Figure], path: Path) -> None:
         raise ConfigError(f"cannot draw {path}: its name must end in {' or '.join(SUFFIXES)}")
     buffer = BytesIO()
     metadata = {"Date": None} if suffix == ".svg" else {}
-    with style.context("default"), rc_context({"svg.fonttype": "none", "svg.hashsalt": "sdedge"}):
+    own = {"svg.fonttype": "none", "svg.hashsalt": "sdedge", "text.parse_math": False}
+    with style.context("default"), rc_context(own), warnings.catch_warnings():
+        # A script that the font lacks is drawn as boxes.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         make().savefig(buffer, format=suffix[1:], dpi=144, metadata=metadata)
     write_atomic(path, buffer.getvalue())
 
@@ -54,6 +59,7 @@ def new_page(width: float, height: float, title: str | None) -> Figure:
     """An empty figure of that size in points, its title at the top left."""
     figure = Figure(figsize=(width / 72, height / 72), dpi=72, facecolor="white")
     if title:
+        title = printable(title)
         text = figure.text(MARGIN / width, 1 - MARGIN / height, title, weight="bold", color=INK)
         text.set(size=min(18, width * 4 / 3 / len(title)), va="top", parse_math=False)
     return figure
@@ -98,7 +104,7 @@ def draw_box(
     axes.add_patch(box)
     size = 15 if fill == PAPER else 13
     text = axes.text((left + right) / 2, y, label, size=size, color=ink, zorder=4)
-    text.set(ha="center", va="center_baseline")
+    text.set(ha="center", va="center_baseline", parse_math=True)  # labels are sdedge's own
 
 
 def dress_epochs(axes: Axes) -> None:

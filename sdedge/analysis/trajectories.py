@@ -13,6 +13,7 @@ from matplotlib.ticker import FormatStrFormatter, NullLocator
 
 from sdedge.analysis.figure import INK, dress_epochs, save_figure
 from sdedge.analysis.standings import BEST, TITLES
+from sdedge.escape import printable
 
 # Distinct on white, also for most who see colours otherwise (Okabe and Ito, 2008).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -89,6 +90,6 @@ def _draw_method(
     colour = COLOURS[number % len(COLOURS)]
     style = STYLES[number // len(COLOURS) % len(STYLES)]
     means = [fmean(column) for column in columns]
-    axes.plot(epochs, means, color=colour, linestyle=style, linewidth=2.2, label=method)
+    axes.plot(epochs, means, color=colour, linestyle=style, linewidth=2.2, label=printable(method))
     lowest, highest = ([pick(column) for column in columns] for pick in (min, max))
     axes.fill_between(epochs, lowest, highest, color=colour, alpha=0.12, linewidth=0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdedge.compare.plan import Plan
+from sdedge.escape import latex, markdown
 
 # What one trial gave, as its trial.json has it; with a benchmark table also its `standings`.
 Row = Mapping[str, Any]
@@ -99,11 +100,11 @@ class Table:
     def markdown(self) -> str:
         """As GitHub reads it; figures to the right."""
         lines = [self.columns, ("---", *("---:" for _ in self.columns[1:])), *self.rows]
-        return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        return "".join(f"| {' | '.join(map(markdown, line))} |\n" for line in lines)
 
     def latex(self) -> str:
         """A tabular, with rules of the booktabs package."""
-        lines = [" & ".join(map(_latex, line)) + r" \\" for line in (self.columns, *self.rows)]
+        lines = [" & ".join(map(latex, line)) + r" \\" for line in (self.columns, *self.rows)]
         body = [lines[0], r"\midrule", *lines[1:]]
         layout = "l" + "r" * (len(self.columns) - 1)
         return "\n".join(
@@ -153,9 +154,3 @@ def undecided_searches(rows: Sequence[Row]) -> list[tuple[str, int, int]]:
 def _text(column: Column, rows: Sequence[Row]) -> str:
     values = [value for row in rows if (value := column.read(row)) is not None]
     return column.text(values) if values else ""
-
-
-def _latex(text: str) -> str:
-    for plain, escaped in (("%", r"\%"), ("_", r"\_"), ("±", r"$\pm$"), ("&", r"\&")):
-        text = text.replace(plain, escaped)
-    return text

@@ -21,7 +21,7 @@ from sdedge.deploy.onnx.metadata import Metadata, read_metadata
 from sdedge.deploy.records import BenchFile, ExportFile, read_report
 from sdedge.deploy.snippets import cpp_snippet, python_snippet
 from sdedge.errors import RunError
-from sdedge.escape import markdown
+from sdedge.escape import markdown, markdown_code
 from sdedge.files import write_atomic
 from sdedge.proportion import FEW_IMAGES, interval
 from sdedge.run import RunDir
@@ -78,7 +78,7 @@ def card_text(run: RunDir) -> str:
     export = read_report(run.made_by(run.path / "export.json", "export"), ExportFile, again)
     source = str(run.config)
     train = TrainConfig.from_dict(run.settings("train"), source=source).to_dict()
-    dataset = Path(train["dataset"]).name
+    dataset = markdown(Path(train["dataset"]).name)
     try:
         recommended = _files(run, export)[export.get("int8", {}).get("recommended", "fp32")]
         parts = [
@@ -113,7 +113,8 @@ def _what(
     settings = run.phases().get("search")
     search = settings and SearchConfig.from_dict(settings, source=str(run.config))
     origin = (
-        f"found by a search in the same run (strategy {search.strategy}, task {search.task})"
+        f"found by a search in the same run (strategy {markdown(search.strategy)}, "
+        f"task {markdown(search.task)})"
         if search
         else "given to the training"
     )
@@ -124,11 +125,11 @@ def _what(
     return (
         f"A convolutional network that sorts an image of {metadata.image_size} x "
         f"{metadata.image_size} pixels into one of {len(metadata.classes)} classes: "
-        f"{', '.join(metadata.classes)}. {train['cells']} cells of {train['channels']} channels "
-        f"at first, {export['parameters']:,} parameters; the cell was {origin} and is in the "
+        f"{', '.join(map(markdown, metadata.classes))}. {train['cells']} cells of "
+        f"{train['channels']} channels at first, {export['parameters']:,} parameters; the cell was {origin} and is in the "
         f"files' metadata.\n\n"
         f"Files: {names}, ONNX opset {export['opset']}, made by sdedge "
-        f"{metadata.sdedge_version}.{advice}"
+        f"{markdown(metadata.sdedge_version)}.{advice}"
     )
 
 
@@ -156,7 +157,7 @@ def _accuracy(export: Mapping[str, Any]) -> str:
     for count in counts:
         rights = [count.fp32_correct, count.int8_correct][: len(precisions)]
         shares = [_share(right, count.images) for right in rights]
-        rows.append([count.name, f"{count.images:,}", *shares])
+        rows.append([markdown(count.name), f"{count.images:,}", *shares])
     note = "" if counts else "\n\nNot counted by class."
     if 0 < export["images"] < FEW_IMAGES:
         ends = (f"{end:.0%}" for end in interval(total[0], export["images"]))
@@ -200,8 +201,10 @@ def _latency(run: RunDir, export: Mapping[str, Any]) -> str:
             bench = read_report(run.path / name, BenchFile, again)
             unsettled = "" if bench["settled"] else "; not settled, the machine was busy"
             lines.append(
-                f"- `{bench['model']}` on {bench['cpu_model']}, {threads(bench['threads'])}, "
-                f"batch {bench['batch_size']}, ONNX Runtime {bench['onnxruntime_version']}: p50 "
+                f"- {markdown_code(bench['model'])} on {markdown(bench['cpu_model'])}, "
+                f"{threads(bench['threads'])}, "
+                f"batch {bench['batch_size']}, "
+                f"ONNX Runtime {markdown(bench['onnxruntime_version'])}: p50 "
                 f"{bench['latency_p50_ms']:.3f} ms, p95 {bench['latency_p95_ms']:.3f} ms, p99 "
                 f"{bench['latency_p99_ms']:.3f} ms over {bench['runs']:,} runs{unsettled}"
             )
@@ -228,7 +231,8 @@ def _input(metadata: Metadata) -> str:
         mean, std = (", ".join(f"{x:.6g}" for x in v) for v in (metadata.mean, metadata.std))
         scaling += f", then (x - mean) / std with mean {mean} and std {std} of the channels"
     return (
-        f"`input`: float32 (batch, 3, {size}, {size}). Of an image: {metadata.resize}; {scaling}. "
+        f"`input`: float32 (batch, 3, {size}, {size}). Of an image: {markdown(metadata.resize)}; "
+        f"{scaling}. "
         f"`logits`: float32 (batch, {len(metadata.classes)}), one score a class in the order "
         "above, higher is likelier. The same is in the metadata of the ONNX files."
     )

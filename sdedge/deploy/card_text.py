@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; vertical bars in cells are escaped."""
+    """A table; cells are Markdown, text from outside is escaped before."""
     lines = [columns, ["---"] * len(columns), *rows]
-    escaped = ([cell.replace("|", "\\|") for cell in cells] for cells in lines)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in escaped)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def threads(count: int) -> str:

@@ -1,8 +1,7 @@
 """Programs in a model card that run an exported network without sdedge."""
 
-import json
-
 from sdedge.deploy.onnx.metadata import Metadata
+from sdedge.escape import string_literal
 
 _PYTHON = """\
 import numpy as np
@@ -13,7 +12,7 @@ image = ImageOps.exif_transpose(Image.open("image.png")).convert("RGB")
 image = ImageOps.fit(image, ({size}, {size}), Image.Resampling.BILINEAR)
 x = (np.asarray(image) / 255 - [{mean}]) / [{std}]
 x = x.astype(np.float32).transpose(2, 0, 1)[None]
-scores = ort.InferenceSession("{model}").run(None, {{"input": x}})[0][0]
+scores = ort.InferenceSession({model}).run(None, {{"input": x}})[0][0]
 print(classes[scores.argmax()], scores.max())
 """
 
@@ -37,7 +36,7 @@ int main() {{
     image[i % 3 * {size} * {size} + i / 3] = (pixels[i] / 255.f - mean[i % 3]) / deviation[i % 3];
 
   Ort::Env env;
-  Ort::Session session(env, "{model}", Ort::SessionOptions());
+  Ort::Session session(env, {model}, Ort::SessionOptions());
   const int64_t shape[] = {{1, 3, {size}, {size}}};
   auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
   auto input = Ort::Value::CreateTensor<float>(memory, image.data(), image.size(), shape, 4);
@@ -61,14 +60,14 @@ def cpp_snippet(metadata: Metadata, model: str) -> str:
 
 
 def _values(metadata: Metadata, model: str) -> dict[str, object]:
-    """What both languages write alike: JSON strings and decimal numbers."""
+    """What both languages write alike: string literals and decimal numbers."""
     in_graph = metadata.normalized_in_graph
     mean, std = ((0, 0, 0), (1, 1, 1)) if in_graph else (metadata.mean, metadata.std)
     return {
-        "classes": ", ".join(json.dumps(name, ensure_ascii=False) for name in metadata.classes),
+        "classes": ", ".join(map(string_literal, metadata.classes)),
         "count": len(metadata.classes),
         "size": metadata.image_size,
         "mean": ", ".join(f"{value:.6g}" for value in mean),
         "std": ", ".join(f"{value:.6g}" for value in std),
-        "model": model,
+        "model": string_literal(model),
     }
