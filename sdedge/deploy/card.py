@@ -126,8 +126,8 @@ def _what(
         f"A convolutional network that sorts an image of {metadata.image_size} x "
         f"{metadata.image_size} pixels into one of {len(metadata.classes)} classes: "
         f"{', '.join(map(markdown, metadata.classes))}. {train['cells']} cells of "
-        f"{train['channels']} channels at first, {export['parameters']:,} parameters; the cell was {origin} and is in the "
-        f"files' metadata.\n\n"
+        f"{train['channels']} channels at first, {export['parameters']:,} parameters; the "
+        f"cell was {origin} and is in the files' metadata.\n\n"
         f"Files: {names}, ONNX opset {export['opset']}, made by sdedge "
         f"{markdown(metadata.sdedge_version)}.{advice}"
     )
