@@ -47,8 +47,11 @@ def save_figure(make: Callable[[], Figure], path: Path) -> None:
         raise ConfigError(f"cannot draw {path}: its name must end in {' or '.join(SUFFIXES)}")
     buffer = BytesIO()
     metadata = {"Date": None} if suffix == ".svg" else {}
-    own = {"svg.fonttype": "none", "svg.hashsalt": "sdedge", "text.parse_math": False}
-    with style.context("default"), rc_context(own), warnings.catch_warnings():
+    with (
+        style.context("default"),
+        rc_context({"svg.fonttype": "none", "svg.hashsalt": "sdedge", "text.parse_math": False}),
+        warnings.catch_warnings(),
+    ):
         # A script that the font lacks is drawn as boxes.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         make().savefig(buffer, format=suffix[1:], dpi=144, metadata=metadata)
