@@ -448,3 +448,19 @@ def test_a_copy_works_alone(model: Path, tmp_path: Path) -> None:
     assert json.loads(failed.stdout) == {
         "error": "no model file to read at none.onnx: check the path"
     }
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError(28, "No space left on device"), json.JSONDecodeError("cut short", "", 0)]
+)
+def test_a_full_folder_of_temporary_files_is_told(
+    model: Path, failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, **_: object) -> str:
+        raise failure
+
+    image = np.zeros((1, 3, 8, 8), np.float32)
+    session = bench_module.open_session(model, 1)
+    monkeypatch.setattr(bench_module.Path, "read_text", fail)
+    with pytest.raises(bench_module.ModelError, match="set TMPDIR to another folder"):
+        bench_module.operator_profile(model, 1, {session.get_inputs()[0].name: image}, 0)

@@ -291,11 +291,17 @@ def operator_profile(model: Path, threads: int, feed: dict[str, Any], runs: int)
 
     A session of its own, because profiling slows the runs down.
     """
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        session = open_session(model, threads, os.path.join(folder, "profile"))
-        for _ in range(PROFILE_WARMUP_RUNS + runs):
-            session.run(None, feed)
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            session = open_session(model, threads, os.path.join(folder, "profile"))
+            for _ in range(PROFILE_WARMUP_RUNS + runs):
+                session.run(None, feed)
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:  # JSON that a full disk cut short
+        raise ModelError(
+            f"the profile cannot be kept in the folder of temporary files ({error}): free some "
+            "space, set TMPDIR to another folder, or leave the profile out with --no-profile"
+        ) from error
     return summarise_profile(events, runs)
 
 
