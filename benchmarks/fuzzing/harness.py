@@ -11,7 +11,7 @@ import resource
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from multiprocessing.connection import Connection
@@ -25,7 +25,13 @@ from fuzzing.mutations import mutated
 
 __all__ = ["TARGETS", "Failure", "Report", "Target", "fuzz", "mutation"]
 
-TARGETS = {"images": "fuzzing.images"}  # the module of each
+TARGETS = {  # the module of each
+    "cells": "fuzzing.cells",
+    "checkpoints": "fuzzing.checkpoints",
+    "csv": "fuzzing.tables",
+    "images": "fuzzing.images",
+    "json": "fuzzing.records",
+}
 
 _POLL_S = 0.2
 _GUARD_BYTES = 2**30  # beyond the limit: where the system refuses, so that the machine survives
@@ -38,6 +44,7 @@ class Target:
     originals: tuple[bytes, ...]  # sound inputs
     read: Callable[[bytes], object]
     refusals: tuple[type[Exception], ...]  # what it raises for an input that it cannot take
+    change: Callable[[Sequence[bytes], np.random.Generator], bytes] = mutated
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class Report:
 
 def mutation(target: Target, seed: int, number: int) -> bytes:
     """The input of that number; it depends on nothing else."""
-    return mutated(target.originals, np.random.default_rng([seed, number]))
+    return target.change(target.originals, np.random.default_rng([seed, number]))
 
 
 def fuzz(

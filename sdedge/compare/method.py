@@ -44,7 +44,7 @@ class Method:
     @property
     def folder(self) -> str:
         """What its run directories are called."""
-        return quote(self.label.replace(":", ","), safe=",=@+")
+        return quote(self.label.replace(":", ","), safe=",=@+", errors="surrogatepass")
 
     @classmethod
     def parse(cls, label: str, strategies: Names, tasks: Names) -> "Method":
