@@ -258,7 +258,7 @@ def main() -> int:
         for capability in CAPABILITIES
     ]
     if as_json:
-        print(json.dumps([asdict(usage) for usage in usages], indent=1))
+        print(json.dumps([asdict(usage) for usage in usages], indent=1, allow_nan=False))
     else:
         print_table(usages)
     return 1 if any(usage.spilled_bytes > TOLERATED_SPILL for usage in usages) else 0

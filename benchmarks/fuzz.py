@@ -47,7 +47,8 @@ def main() -> int:
     )
     seconds = time.monotonic() - started
     if options.json:
-        print(json.dumps({"target": options.target, "seconds": seconds, **asdict(report)}))
+        report_json = {"target": options.target, "seconds": seconds, **asdict(report)}
+        print(json.dumps(report_json, allow_nan=False))
     else:
         print(
             f"{options.target}: {options.mutations:,} mutations in {seconds:.0f} s: "

@@ -225,7 +225,7 @@ class Child:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
-            print(json.dumps(question), file=self._process.stdin, flush=True)
+            print(json.dumps(question, allow_nan=False), file=self._process.stdin, flush=True)
         except BrokenPipeError:
             answer = ""
         else:
@@ -265,7 +265,11 @@ def main() -> None:
     print("true", file=answers, flush=True)
     for line in sys.stdin:
         method, arguments = json.loads(line)
-        print(json.dumps(getattr(stepper, method)(*arguments)), file=answers, flush=True)
+        print(
+            json.dumps(getattr(stepper, method)(*arguments), allow_nan=False),
+            file=answers,
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class Architecture(ABC):
 
     def to_json(self) -> str:
         """The JSON form, as text ending in a newline."""
-        return json.dumps(self.to_dict(), indent=1) + "\n"
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, source: str = "genotype") -> Self:

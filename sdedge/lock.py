@@ -10,7 +10,6 @@ version 4, or with lockd). Where there are none at all the work goes on, with a 
 
 import errno
 import fcntl
-import json
 import os
 import shlex
 import socket
@@ -27,7 +26,7 @@ from typing import Self
 from sdedge.errors import RunError
 from sdedge.escape import printable
 from sdedge.files import explain_write_errors, remove_temporaries
-from sdedge.schema import decode_json
+from sdedge.schema import decode_json, encode_json
 
 __all__ = ["LOCK_FILE", "lock_folder", "lock_if_there"]
 
@@ -106,7 +105,8 @@ def _acquire(folder: Path) -> int:
             os.close(descriptor)  # released, and removed, after it was opened here
         try:
             os.ftruncate(descriptor, 0)
-            os.write(descriptor, json.dumps(asdict(Holder.this_process())).encode())
+            holder = encode_json(asdict(Holder.this_process()), source=LOCK_FILE)
+            os.write(descriptor, holder.encode())
         except BaseException:
             _release(folder, descriptor)
             raise

@@ -1,6 +1,9 @@
 """JSON is checked where it is read: type, bounds, encoding, size and depth."""
 
+import ast
+import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +12,7 @@ import msgspec
 import pytest
 
 from sdedge.errors import DataError, RunError
-from sdedge.schema import decode_json, read_record, to_record
+from sdedge.schema import decode_json, encode_json, read_record, to_record
 
 
 @dataclass(frozen=True)
@@ -75,3 +78,47 @@ def test_a_decoded_value_is_checked_alike() -> None:
     assert to_record({"cells": 8, "rate": 2}, _Network, source="header").rate == 2.0
     with pytest.raises(RunError, match="header: cells: expected int, got str"):
         to_record({"cells": "8", "rate": 2}, _Network, source="header")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        (lambda number: number, "it"),
+        (lambda number: {"a": 1.0, "b": {"c": [2, number]}}, r"b\.c\[1\]"),
+        (lambda number: [({"x": number},)], r"\[0\]\[0\]\.x"),
+    ],
+    ids=["bare", "deep", "tuples"],
+)
+def test_json_never_holds_a_number_that_is_not_finite(
+    number: float, value: Callable[[float], object], where: str
+) -> None:
+    with pytest.raises(RunError, match=f"^result: {where} is {number}, and only finite"):
+        encode_json(value(number), source="result")
+
+
+def test_finite_values_are_written_as_json_has_them() -> None:
+    value = {"a": [1, 2.5, None, True], "größe": "\x1b"}
+    assert json.loads(encode_json(value, source="x", indent=1)) == value
+
+
+def test_nothing_writes_json_that_may_hold_a_nan() -> None:
+    """But texts of errors, which show what was read."""
+    root = Path(__file__).parents[1]
+    patterns = ("sdedge/**/*.py", "cli/*.py", "kernels/**/*.py", "benchmarks/*.py")
+    calls = [call for each in patterns for file in root.glob(each) for call in _dumps(file)]
+    assert calls
+    assert not [call for call in calls if "allow_nan=False" not in call]
+
+
+def _dumps(file: Path) -> list[str]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    messages = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+    shown = {id(node) for message in messages for node in ast.walk(message)}
+    return [
+        f"{file.name}:{node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("json.dumps", "json.dump")
+        and id(node) not in shown
+    ]

@@ -31,7 +31,7 @@ class Meta:
     notes: tuple[str, ...]
 
     def to_json(self) -> str:
-        return json.dumps({"format": _FORMAT, **asdict(self)}, indent=2) + "\n"
+        return json.dumps({"format": _FORMAT, **asdict(self)}, indent=2, allow_nan=False) + "\n"
 
 
 def read_meta(path: Path) -> Meta:

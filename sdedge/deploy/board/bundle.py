@@ -186,7 +186,10 @@ def bundle_files(
         ],
         "sha256": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
     }
-    return {**files, "manifest.json": (json.dumps(manifest, indent=1) + "\n").encode()}
+    return {
+        **files,
+        "manifest.json": (json.dumps(manifest, indent=1, allow_nan=False) + "\n").encode(),
+    }
 
 
 def sample(model: bytes, images: NDArray[Any], name: str) -> Samples:
@@ -200,6 +203,8 @@ def sample(model: bytes, images: NDArray[Any], name: str) -> Samples:
             f"{name} does not run on an image of shape {images.shape[1:]}: {error_text(error)}"
         ) from error
     logits = np.concatenate(rows)
+    if not np.isfinite(logits).all():
+        raise ExportError(f"{name} gives scores that are not finite; export it again")
     share = TOLERANCES[precision(model)]
     return Samples(images, logits, share * max(1.0, float(np.abs(logits).max())))
 

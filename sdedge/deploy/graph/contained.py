@@ -69,7 +69,7 @@ class _Worker:
         self, task: str, blobs: tuple[bytes, ...], end: float
     ) -> tuple[dict[str, Any], bytes]:
         request = {"task": task, "sizes": [len(blob) for blob in blobs]}
-        self._requests.write(json.dumps(request).encode() + b"\n")
+        self._requests.write(json.dumps(request, allow_nan=False).encode() + b"\n")
         for blob in blobs:
             self._requests.write(blob)
         self._requests.flush()

@@ -74,7 +74,9 @@ def shapes_of_a_run(model: bytes, folder: bytes) -> bytes:
     for pixels in (np.zeros(shape, element), noise):
         values = session.run(names, {image.name: pixels})
         found.append({name: _description(v) for name, v in zip(names, values, strict=True)})
-    return json.dumps({n: d for n, d in found[0].items() if d and d == found[1][n]}).encode()
+    return json.dumps(
+        {n: d for n, d in found[0].items() if d and d == found[1][n]}, allow_nan=False
+    ).encode()
 
 
 def scores_of_a_run(model: bytes, images: bytes) -> bytes:
@@ -134,7 +136,7 @@ def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
             header: dict[str, Any] = {"size": len(result)}
         except NativeError as error:
             header, result = {"error": str(error)}, b""
-        answers.write(json.dumps(header).encode() + b"\n" + result)
+        answers.write(json.dumps(header, allow_nan=False).encode() + b"\n" + result)
         answers.flush()
 
 

@@ -460,9 +460,9 @@ def main() -> int:
     try:
         report = bench(**settings)
     except ModelError as failure:
-        print(json.dumps({"error": str(failure)}))
+        print(json.dumps({"error": str(failure)}, allow_nan=False))
         return 1
-    print(json.dumps(report))
+    print(json.dumps(report, allow_nan=False))
     return 0
 
 

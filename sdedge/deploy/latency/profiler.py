@@ -101,7 +101,7 @@ class BenchResult:
 
     def to_json(self) -> str:
         """The JSON form, as text ending in a newline."""
-        return json.dumps(self.to_dict(), indent=1) + "\n"
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
 
     @classmethod
     def from_dict(cls, data: object, *, source: str = "bench result") -> "BenchResult":

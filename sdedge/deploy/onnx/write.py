@@ -5,7 +5,6 @@ The network is traced with torch.fx, each traced step becomes the ONNX node it s
 computes, the file to little more than the weights, and the export to a fraction of a second.
 """
 
-import json
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from sdedge.deploy.onnx.folding import fold_batch_norm
 from sdedge.deploy.onnx.lean import lean
 from sdedge.deploy.onnx.program import INPUT, Program
 from sdedge.errors import ExportError
+from sdedge.schema import encode_json
 from sdedge.space.network import Network
 from sdedge.space.operations import FactorizedReduce
 from sdedge.space.saved import NetworkDescription
@@ -84,9 +84,9 @@ def _metadata(description: NetworkDescription, *, normalize: bool) -> dict[str, 
     }
     return {
         "task": "image-classification",
-        "classes": json.dumps(description.classes),
-        "preprocessing": json.dumps(preprocessing),
-        "genotype": json.dumps(description.genotype.to_dict()),
+        "classes": encode_json(description.classes, source="classes"),
+        "preprocessing": encode_json(preprocessing, source="preprocessing"),
+        "genotype": encode_json(description.genotype.to_dict(), source="genotype"),
         "sdedge_version": sdedge.__version__,
     }
 
