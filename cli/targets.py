@@ -10,12 +10,15 @@ from sdedge.cli import options
 from sdedge.cli.app import App
 from sdedge.cli.output import console, guarded, print_json, shown, table, threads_text
 from sdedge.errors import ConfigError
+from sdedge.escape import quoted
 
 if TYPE_CHECKING:
     from sdedge.deploy.targets.band import ErrorBand
     from sdedge.deploy.targets.target import Rates, Target
 
 app = App(help="The devices that latency can be predicted for.")
+
+MAX_RAM_MB = 2**24  # 16 TB
 
 Name = Annotated[str, typer.Argument(help="A target's name, or a profile's JSON file.")]
 
@@ -108,8 +111,10 @@ def calibrate(
     from sdedge.deploy.targets.target import HOST, check_name, save_target
 
     check_name(name)
-    if ram_mb is not None and ram_mb < 1:
-        raise ConfigError(f"--ram-mb is {ram_mb}; it must be at least 1")
+    if ram_mb is not None and not 1 <= ram_mb <= MAX_RAM_MB:
+        raise ConfigError(
+            f"--ram-mb is {quoted(ram_mb)}; it must be at least 1 and at most {MAX_RAM_MB:,}"
+        )
     out = console(json_output=json_output)
     if result is None:
         if name != HOST:

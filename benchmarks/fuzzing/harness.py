@@ -31,6 +31,7 @@ TARGETS = {  # the module of each
     "csv": "fuzzing.tables",
     "images": "fuzzing.images",
     "json": "fuzzing.records",
+    "onnx": "fuzzing.onnx_models",
 }
 
 _POLL_S = 0.2

@@ -174,7 +174,9 @@ def test_nothing_is_written_from_a_result_of_no_use(
 def test_a_board_is_not_measured_from_here(tmp_path: Path) -> None:
     assert "give the result.json that board.py wrote" in complaint("calibrate", "pi4")
     assert "does not exist" in complaint("calibrate", "pi4", tmp_path / "none.json")
-    assert "--ram-mb is 0" in complaint("calibrate", "pi4", tmp_path / "x", "--ram-mb", "0")
+    for size in ("0", "9" * 400):
+        said = complaint("calibrate", "pi4", tmp_path / "x", "--ram-mb", size)
+        assert f"--ram-mb is '{size[:9]}" in said
 
 
 def test_threads_are_of_a_measurement_here(result: Path) -> None:

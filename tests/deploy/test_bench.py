@@ -182,6 +182,42 @@ def test_shape_the_graph_cannot_run_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "setting",
+    [
+        {"batch": 65_537},
+        {"threads": 100_000},
+        {"min_runs": 10**9},
+        {"shape": (3, 65_537, 8)},
+        {"max_seconds": float("inf")},
+    ],
+)
+def test_setting_without_reason_is_refused(model: Path, setting: dict[str, Any]) -> None:
+    name = next(iter(setting)).replace("_", "-")
+    with pytest.raises(ModelError, match=f"^{name} must be at most .*, not "):
+        bench(model, **{**QUICK, **setting})
+
+
+def test_images_beyond_the_memory_are_refused_before_they_are_made(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_module, "available_memory_bytes", lambda: 2**20)
+    monkeypatch.setattr(bench_module, "random_image", None)
+    with pytest.raises(ModelError, match=r"run of 4096 images .* GiB of memory, and this machine"):
+        bench(model, batch=4096, **QUICK)
+
+
+def test_images_are_refused_by_what_a_few_of_them_took(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = iter([0, 0, 2**30])
+    monkeypatch.setattr(bench_module, "PROBE_BYTES", 4 * 3 * 8 * 8)
+    monkeypatch.setattr(bench_module, "peak_memory_bytes", lambda: next(taken))
+    monkeypatch.setattr(bench_module, "available_memory_bytes", lambda: 2**32)
+    with pytest.raises(ModelError, match=r"run of 8 images .* take 8\.0 GiB"):
+        bench(model, batch=8, **QUICK)
+
+
+@pytest.mark.parametrize(
     ("setting", "least"),
     [
         ({"batch": 0}, 1),

@@ -114,6 +114,8 @@ def test_memory_of_the_model_grows_with_its_weights(tmp_path: Path, result: Benc
     ("arguments", "message"),
     [
         ({"threads": 0}, "^threads must be at least 1, not 0$"),
+        ({"threads": 100_000}, r"^threads must be at most \d+, not 100000$"),
+        ({"batch": 10**12}, "^batch must be at most 65536, not"),
         ({"shape": (1, 8, 8)}, r"model\.onnx .*--shape 1,8,8 contradicts"),
         ({"batch": "many"}, "exit code 2: .*--batch: invalid int value: 'many'"),
     ],
@@ -123,6 +125,40 @@ def test_failure_of_the_child_is_a_bench_error(
 ) -> None:
     with pytest.raises(BenchError, match=message):
         run_bench(model, **QUICK, **arguments)
+
+
+def test_a_model_that_never_ends_is_stopped(tmp_path: Path) -> None:
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go on"], ["go on too"]),
+            helper.make_node("Identity", ["x"], ["y"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("number", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("go on too", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, None),
+        ],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["times", "go", "image"], ["scores"], body=body)],
+        "endless",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, 8, 8])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, None)],
+        [
+            numpy_helper.from_array(np.array(2**62), "times"),
+            numpy_helper.from_array(np.array(True), "go"),
+        ],
+    )
+    file = tmp_path / "endless.onnx"
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), file)
+    with pytest.raises(BenchError, match=r"endless\.onnx was stopped: loading it, or one run"):
+        run_bench(file, threads=1, give_up_seconds=1, profile=False, **QUICK)
 
 
 def test_a_path_that_looks_like_a_flag_is_a_path() -> None:

@@ -226,6 +226,7 @@ def _without(result: dict[str, Any], field: str) -> dict[str, Any]:
         (lambda r: _without(r, "emulated"), "emulated processor"),
         (lambda r: {**r, "format": 2}, r"no result of this sdedge's board.py \(format 2, not 1\)"),
         (lambda r: {**r, "threads": 0}, "threads is 0; it must be a whole number above 0"),
+        (lambda r: {**r, "threads": 10**400}, r"threads is 1000.*; it must .* at most 1,024"),
         (lambda r: {**r, "machine": {}}, "machine does not name cpu_model and onnxruntime_version"),
         (lambda r: {**r, "machine": {**r["machine"], "cpu_model": " "}}, "machine does not name"),
         (lambda r: {**r, "micro": {}}, "micro is not a list of measurements"),

@@ -89,12 +89,17 @@ def controller() -> Target:
     )
 
 
-@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, True, "20"])
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, 1e13, True, "20"])
 @pytest.mark.parametrize("limit", ["max_latency_ms", "max_ram_kb", "max_flash_kb", "max_params"])
 def test_a_limit_that_is_none_is_refused_by_its_option(limit: str, value: Any) -> None:
     name = "--" + limit.replace("_", "-")
     with pytest.raises(ConfigError, match=rf"^{name} is {value!r}; it must be a number above 0"):
         Limits(**{limit: value})
+
+
+def test_a_limit_of_many_digits_is_refused_in_a_line() -> None:
+    with pytest.raises(ConfigError, match=r"^--max-params is 9{9}.*at most 1e\+12"):
+        Limits(max_params=int("9" * 4000))
 
 
 def test_without_a_device_limits_are_of_the_network_alone(graph: Graph) -> None:

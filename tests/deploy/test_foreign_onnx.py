@@ -16,6 +16,7 @@ from test_graph import CONV, classifier, integers, read, types, weight
 
 from sdedge.deploy.graph.read import read_graph
 from sdedge.deploy.memory.plan import plan_memory
+from sdedge.deploy.onnx.metadata import read_metadata
 from sdedge.deploy.targets.predict import predict
 from sdedge.deploy.targets.target import load_target
 from sdedge.errors import ExportError, TargetError
@@ -177,6 +178,14 @@ class TestFusedOperators:
         graph = read(classifier(nodes, weights, domains=["com.microsoft"]))
         assert types(graph.operators)["Add"] == types(graph.operators)["Relu"] == 1
         assert not graph.unknown
+
+    def test_an_activation_that_is_no_text(self) -> None:
+        node = helper.make_node(
+            "FusedConv", ["image", "stem"], ["features"], activation=[1], domain="com.microsoft",
+            pads=[1] * 4,
+        )  # fmt: skip
+        graph = read(classifier([node], [CONV[1]], domains=["com.microsoft"]))
+        assert types(graph.operators)["Conv"] == 1
 
     def test_an_operator_of_onnxruntime_has_the_shape_that_it_makes(self) -> None:
         nodes = [
@@ -356,3 +365,14 @@ class TestNames:
         huge = TensorProto(name="huge", data_type=TensorProto.FLOAT, dims=dims)
         with pytest.raises(ExportError, match=r"its weight huge has shape"):
             read(classifier([CONV[0]], [CONV[1], huge]))
+
+
+class TestMetadata:
+    @pytest.mark.parametrize("value", ['{"image_size": 1e9}', "[]", "\x1b[2J", "NOTUTF8"])
+    def test_that_no_export_wrote(self, tmp_path: Path, value: str) -> None:
+        model = classifier([CONV[0]], [CONV[1]])
+        helper.set_model_props(model, {"classes": '["a"]', "preprocessing": value})
+        file = tmp_path / "model.onnx"
+        file.write_bytes(model.SerializeToString().replace(b"NOTUTF8", b"\xff" * 7))
+        with pytest.raises(ExportError, match="does not say how to prepare its images"):
+            read_metadata(file)

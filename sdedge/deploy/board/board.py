@@ -239,8 +239,8 @@ def main() -> int:
     kernel = bench.read_text("/proc/sys/kernel/arch")
     emulated = settings.emulated or is_emulated(platform.machine(), kernel, cpuinfo)
     try:
-        bench.check_least(1, threads=threads)
-        bench.check_least(0, seconds=settings.seconds)
+        bench.check_threads(threads)
+        bench.check_within(0, bench.MAX_SECONDS, seconds=settings.seconds)
         if settings.out.is_dir() or not os.access(settings.out.absolute().parent, os.W_OK):
             raise BundleError(f"cannot write {settings.out}: choose another place with --out")
         report = run(threads, settings.seconds, emulated)

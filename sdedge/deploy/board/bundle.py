@@ -18,18 +18,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
+from onnx import helper
 
 from sdedge.data.augment import Preprocess
 from sdedge.data.dataset import Split
 from sdedge.deploy.board.micro import micro_models
-from sdedge.deploy.latency.bench import INPUT_TYPES, ORT_ERRORS, error_text, random_image
+from sdedge.deploy.graph import contained
+from sdedge.deploy.graph.native import NativeError
+from sdedge.deploy.graph.onnx_file import parse_model
+from sdedge.deploy.graph.read import read_graph
+from sdedge.deploy.latency.bench import random_image
 from sdedge.deploy.latency.profiler import BENCH_SCRIPT
 from sdedge.deploy.onnx.metadata import read_metadata
 from sdedge.errors import BenchError, ExportError
+from sdedge.escape import printable
 from sdedge.files import write_atomic
 from sdedge.run import RunDir, read_json
 
@@ -93,6 +98,14 @@ def bundle_run(run: RunDir, split: Split, path: Path | None = None) -> tuple[Pat
     """
     models = [file for file in (run.onnx, run.onnx_int8) if file.exists()]
     metadata = read_metadata(run.onnx)
+    expected = (1, 3, metadata.image_size, metadata.image_size)
+    for file in models:
+        graph = read_graph(file)  # which says what is wrong with a damaged one
+        if (taken := graph.values[graph.inputs[0]].shape) != expected:
+            raise ExportError(
+                f"{file} takes images of shape {taken[1:]}, and {run.onnx} says that they are "
+                f"{expected[1:]}; make both again with `sdedge export`"
+            )
     identity = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     mean, std = identity if metadata.normalized_in_graph else (metadata.mean, metadata.std)
     prepare = Preprocess(mean, std, metadata.image_size, None, torch.device("cpu"))
@@ -137,7 +150,7 @@ def measure_host(
     `models` are ONNX files of any input by name, run on noise for `seconds` at least each.
     `micro` None takes `micro_models()`. Raises ExportError and BenchError.
     """
-    samples = {name: sample(data, _noise(data, name), name) for name, data in models.items()}
+    samples = {name: sample(data, _noise(data), name) for name, data in models.items()}
     files = bundle_files(models, samples, micro_models() if micro is None else micro)
     with tempfile.TemporaryDirectory(prefix="sdedge-bundle-") as name:
         folder = Path(name)
@@ -193,16 +206,25 @@ def bundle_files(
 
 
 def sample(model: bytes, images: NDArray[Any], name: str) -> Samples:
-    """Run each image by itself on one thread; ExportError naming the model where that fails."""
-    session = _session(model, name)
-    node = session.get_inputs()[0].name
+    """Run each image by itself on one thread; ExportError naming the model where that fails.
+
+    A damaged model can end or fill the process that runs it, so that is another one.
+    """
+    packed = io.BytesIO()
+    np.save(packed, images, allow_pickle=False)
+    told = f"{name} does not run on images of shape {images.shape[1:]}"
     try:
-        rows = [session.run(None, {node: image[None]})[0] for image in images]
-    except ORT_ERRORS as error:
+        data = contained.run("scores_of_a_run", model, packed.getvalue())
+    except NativeError as error:
         raise ExportError(
-            f"{name} does not run on an image of shape {images.shape[1:]}: {error_text(error)}"
+            f"{told} in ONNX Runtime {ort.__version__}: {printable(str(error))}; export it again"
         ) from error
-    logits = np.concatenate(rows)
+    logits = np.load(io.BytesIO(data), allow_pickle=False)
+    if logits.dtype != np.float32 or logits.ndim != 2 or logits.shape[1] < 2:
+        raise ExportError(
+            f"{told}: its output is {logits.dtype} of shape {logits.shape}, not a score for each "
+            "class; export it again"
+        )
     if not np.isfinite(logits).all():
         raise ExportError(f"{name} gives scores that are not finite; export it again")
     share = TOLERANCES[precision(model)]
@@ -211,7 +233,7 @@ def sample(model: bytes, images: NDArray[Any], name: str) -> Samples:
 
 def precision(model: bytes) -> str:
     """int8 where any node quantises, else fp32."""
-    types = {node.op_type for node in onnx.load_from_string(model).graph.node}
+    types = {node.op_type for node in parse_model(model, "the model").graph.node}
     quantised = any("Quantize" in name or name.startswith("QLinear") for name in types)
     return "int8" if quantised else "fp32"
 
@@ -224,21 +246,11 @@ def _clearest(samples: list[Samples]) -> NDArray[np.intp]:
     return np.argsort(~clear, kind="stable")[:count]
 
 
-def _session(model: bytes, name: str) -> Any:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except ORT_ERRORS as error:
-        raise ExportError(
-            f"ONNX Runtime {ort.__version__} cannot load {name}: {error_text(error)}"
-        ) from error
-
-
-def _noise(model: bytes, name: str) -> NDArray[Any]:
-    (node,) = _session(model, name).get_inputs()
-    images: NDArray[Any] = random_image([2, *node.shape[1:]], INPUT_TYPES[node.type])
+def _noise(model: bytes) -> NDArray[Any]:
+    """Two images of the size that a model made here takes."""
+    tensor = parse_model(model, "the model").graph.input[0].type.tensor_type
+    shape = [2, *(dim.dim_value for dim in tensor.shape.dim[1:])]
+    images: NDArray[Any] = random_image(shape, helper.tensor_dtype_to_np_dtype(tensor.elem_type))
     return images
 
 

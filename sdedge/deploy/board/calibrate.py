@@ -5,7 +5,6 @@ how far predictions may be off is taken from those of them that are whole networ
 by rates fitted without it.
 """
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -28,9 +27,12 @@ from sdedge.deploy.targets.target import (
     shipped_target,
 )
 from sdedge.errors import RunError, TargetError
+from sdedge.escape import short
 from sdedge.run import read_json
 
 FORMAT = 1
+MAX_THREADS = 1024
+MAX_LATENCY_MS = 1e7  # of a micro-benchmark
 FOLDER = "micro/"  # of the micro-benchmarks in a bundle
 SPREAD = 1.0
 FOLDS = 6
@@ -246,8 +248,11 @@ def _rows(result: Mapping[str, Any], field: str, source: str) -> list[Mapping[st
 
 def _machine(result: Mapping[str, Any], source: str) -> tuple[dict[str, str], int]:
     machine, threads = result.get("machine"), result.get("threads")
-    if type(threads) is not int or threads < 1:
-        raise TargetError(f"{source}: threads is {threads!r}; it must be a whole number above 0")
+    if type(threads) is not int or not 1 <= threads <= MAX_THREADS:
+        raise TargetError(
+            f"{source}: threads is {short(threads)}; it must be a whole number above 0, at "
+            f"most {MAX_THREADS:,}"
+        )
     names = ("cpu_model", "onnxruntime_version")
     found = machine if isinstance(machine, Mapping) else {}
     if not all(isinstance(found.get(name), str) and found[name].strip() for name in names):
@@ -256,4 +261,8 @@ def _machine(result: Mapping[str, Any], source: str) -> tuple[dict[str, str], in
 
 
 def _is_time(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and 0 < value <= MAX_LATENCY_MS
+    )

@@ -18,8 +18,10 @@ from sdedge.deploy.memory.plan import OPERATOR_BYTES, MemoryPlan, flash_bytes, p
 from sdedge.deploy.targets.predict import Prediction, predict
 from sdedge.deploy.targets.target import Target
 from sdedge.errors import ConfigError
+from sdedge.escape import short
 
 BYTES_PER_KB = 1024
+MAX_LIMIT = 1e12  # of any: 30 years, 900 TB, or parameters of no network
 CONFIDENCE = (0.5, 0.99)
 
 
@@ -39,10 +41,10 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in self.given.items():
-            if not _is_number(value) or not 0 < value < math.inf:
+            if not _is_number(value) or not 0 < value <= MAX_LIMIT:
                 raise ConfigError(
-                    f"{option(name)} is {value!r}; it must be a number above 0 "
-                    "(leave it out for no limit)"
+                    f"{option(name)} is {short(value)}; it must be a number above 0, at most "
+                    f"{MAX_LIMIT:g} (leave it out for no limit)"
                 )
         low, high = CONFIDENCE
         share = self.confidence

@@ -55,7 +55,7 @@ def load_classifier(model: Path | bytes, image: Sequence[int] | None = None) -> 
     run: Native = contained.run if isinstance(model, Path) else native.perform
     folder = model.parent if isinstance(model, Path) else None
     data = _read(model, source)
-    proto = _parse(data, source)
+    proto = parse_model(data, source)
     _check_versions(proto, source)
     weights, external = set_aside(proto.graph, folder, source)
     constants = {w.name: tensor_of(w) for w in (*weights, *proto.graph.initializer)}
@@ -105,7 +105,8 @@ def _read(model: Path | bytes, source: str) -> bytes:
         raise ExportError(f"{source} cannot be read: {reason}") from error
 
 
-def _parse(data: bytes, source: str) -> onnx.ModelProto:
+def parse_model(data: bytes, source: str) -> onnx.ModelProto:
+    """The file as protobuf has it; ExportError for one that is damaged, or has too many nodes."""
     try:
         proto = onnx.load_model_from_string(data)
     except DecodeError as error:
@@ -165,7 +166,7 @@ def _checked(proto: onnx.ModelProto, source: str, run: Native) -> onnx.ModelProt
     except (NativeError, EncodeError) as error:
         reason = printable(str(error))
         raise ExportError(f"{source} is not valid ONNX ({reason}); export it again") from error
-    return _parse(data, source)
+    return parse_model(data, source)
 
 
 def _only_input(

@@ -57,14 +57,11 @@ def _unfused(
 ) -> Iterator[onnx.NodeProto]:
     """Conv or Gemm, then Add where a fourth input is summed, then the activation."""
     op_type = _FUSED[node.op_type]
-    activation = (
-        helper.get_attribute_value(attributes["activation"])
-        if ("activation" in attributes)
-        else b""
-    )
+    named = attributes.get("activation")
+    activation = named.s.decode(errors="replace") if named is not None else ""
     summed = list(node.input[3:4]) if op_type == "Conv" else []
     result = node.output[0]
-    parts = [op_type, *(["Add"] if summed else []), *([activation.decode()] if activation else [])]
+    parts = [op_type, *(["Add"] if summed else []), *([activation] if activation else [])]
     names = [f"{result}/{part}" for part in parts[:-1]] + [result]
     plain = helper.make_node(op_type, node.input[:3], names[:1], node.name or result)
     plain.attribute.extend(

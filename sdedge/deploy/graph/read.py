@@ -53,7 +53,7 @@ _PRICED = {
     TensorProto.FLOAT, TensorProto.INT8, TensorProto.UINT8, TensorProto.BOOL, TensorProto.INT32,
     TensorProto.UINT32, TensorProto.INT64, TensorProto.UINT64,
 }  # fmt: skip
-MAX_OPERATORS = 10_000
+MAX_OPERATORS = 4_000
 
 
 @dataclass(frozen=True, kw_only=True)

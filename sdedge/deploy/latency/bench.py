@@ -9,6 +9,7 @@ The file works alone: copy it to a board that has Python 3.9, numpy and onnxrunt
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import gc
 import json
@@ -17,12 +18,13 @@ import os
 import platform
 import re
 import resource
+import signal
 import sys
 import tempfile
 import time
 from array import array
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,13 @@ PROFILE_WARMUP_RUNS = 3
 PROFILE_RUNS = 20
 PROFILE_SECONDS = 2.0
 TOP_NODES = 10
+GIVE_UP_SECONDS = 120.0  # for loading and the first run
+THREADS_PER_CORE = 4
+MAX_BATCH = 65_536
+MAX_SIDE = 65_536
+MAX_RUNS = 10_000_000
+MAX_SECONDS = 86_400.0
+PROBE_BYTES = 2**24  # of images that are run first, to see what more of them would take
 
 INPUT_TYPES = {
     "tensor(float)": np.float32,
@@ -49,6 +58,7 @@ INPUT_TYPES = {
 ORT_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
     MemoryError,
+    UnicodeDecodeError,  # a name in the file
     *(e for e in vars(ort_state).values() if isinstance(e, type) and issubclass(e, Exception)),
 )
 
@@ -92,6 +102,27 @@ def peak_memory_bytes() -> int:
         return int(own[1]) * 1024
     unit_bytes = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes
+
+
+def available_memory_bytes() -> int | None:
+    """What a process may still take, by the system and by its container; None where none tells."""
+    free = re.search(r"^MemAvailable:\s*(\d+) kB", read_text("/proc/meminfo") or "", re.MULTILINE)
+    known = [int(free[1]) * 1024] if free else []
+    limit, used = (read_text(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    if limit and used and limit.isdecimal() and used.isdecimal():
+        known.append(max(0, int(limit) - int(used)))
+    return min(known, default=None)
+
+
+def limit_memory() -> None:
+    """Have allocations fail beyond what the machine has, rather than another process be killed."""
+    available = available_memory_bytes()
+    taken = re.search(r"^VmData:\s*(\d+) kB", read_text("/proc/self/status") or "", re.MULTILINE)
+    if available is not None and taken:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = available + int(taken[1]) * 1024
+        if hard == resource.RLIM_INFINITY or limit < hard:
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
 def machine() -> dict[str, Any]:
@@ -342,24 +373,72 @@ def summarise_profile(events: list[dict[str, Any]], runs: int) -> dict[str, Any]
     }
 
 
-def check_least(least: int, **settings: float) -> None:
-    """Raise ModelError for a setting below `least`."""
+def check_within(least: float, greatest: float, **settings: float) -> None:
+    """Raise ModelError for a setting that is not between both, or no number."""
     for name, value in settings.items():
+        told = name.replace("_", "-")
         if not value >= least:
-            raise ModelError(f"{name.replace('_', '-')} must be at least {least}, not {value}")
+            raise ModelError(f"{told} must be at least {least}, not {value}")
+        if value > greatest:
+            raise ModelError(f"{told} must be at most {greatest:g}, not {value}")
 
 
-def warm_up(run: Callable[[], object], seconds: float) -> float:
-    """Run for so long, three times at least; returns the time of the first run in s."""
+def check_threads(threads: int) -> None:
+    """Raise ModelError for none, or for many more than the machine runs at once."""
+    check_within(1, THREADS_PER_CORE * (os.cpu_count() or 1), threads=threads)
+
+
+def check_memory(needed: int, of: str) -> None:
+    """Raise ModelError where this machine has not so much."""
+    available = available_memory_bytes()
+    if available is not None and needed > available:
+        raise ModelError(
+            f"{of} would take {needed / 2**30:,.1f} GiB of memory, and this machine has "
+            f"{available / 2**30:,.1f} GiB left: use a smaller --batch or --shape"
+        )
+
+
+def check_images(model: Path, threads: int, name: str, shape: list[int], dtype: Any) -> None:
+    """Raise ModelError where memory will not do for these images and what is computed of them.
+
+    Where they are many, a few are run first in a session of their own, to see what each takes.
+    """
+    told = f"a run of {shape[0]} images of shape {shape[1:]}"
+    image_bytes = math.prod(shape[1:]) * np.dtype(dtype).itemsize
+    check_memory(2 * image_bytes * shape[0], told)  # made in float32, and then converted
+    few = max(1, PROBE_BYTES // image_bytes)
+    if few < shape[0]:
+        session = open_session(model, threads)
+        before = peak_memory_bytes()
+        session.run(None, {name: random_image([few, *shape[1:]], dtype)})
+        check_memory((peak_memory_bytes() - before) * shape[0] // few, told)
+
+
+@contextlib.contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """End this process by SIGALRM when time is up: native code hears nothing else."""
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def warm_up(run: Callable[[], object], seconds: float) -> None:
+    """Run for so long, three times at least."""
     start = time.perf_counter()
-    run()
-    first_seconds = time.perf_counter() - start
     # onnxruntime plans its memory in the first run, allocates the plan in the second, reuses it.
-    run()
-    run()
+    for _ in range(3):
+        run()
     while time.perf_counter() - start < seconds:
         run()
-    return first_seconds
+
+
+def seconds_of(run: Callable[[], object]) -> float:
+    """The time of one run."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
 
 
 def bench(
@@ -371,32 +450,49 @@ def bench(
     min_runs: int = 50,
     min_seconds: float = 2.0,
     max_seconds: float = 15.0,
+    give_up_seconds: float = GIVE_UP_SECONDS,
     profile: bool = True,
 ) -> dict[str, Any]:
     """Profile the model in this process, which should have done nothing else before.
 
     Memory is the peak up to the end of the warm-up: what follows only adds the list of samples.
-    `threads` None takes the physical cores this process may use. Raises ModelError.
+    `threads` None takes the physical cores this process may use. Raises ModelError; SIGALRM ends
+    the process where loading, or the first run, takes longer than `give_up_seconds`.
     """
     facts = machine()
     threads = facts["physical_cores"] if threads is None else threads
-    check_least(1, batch=batch, threads=threads, min_runs=min_runs, shape=min(shape or (1,)))
-    check_least(0, warmup_seconds=warmup_seconds, min_seconds=min_seconds, max_seconds=max_seconds)
+    check_threads(threads)
+    check_within(1, MAX_BATCH, batch=batch)
+    check_within(1, MAX_RUNS, min_runs=min_runs)
+    for size in shape or ():
+        check_within(1, MAX_SIDE, shape=size)
+    check_within(
+        0,
+        MAX_SECONDS,
+        warmup_seconds=warmup_seconds,
+        min_seconds=min_seconds,
+        max_seconds=max_seconds,
+    )
+    check_within(0, MAX_SECONDS, give_up_seconds=give_up_seconds)
     if not (model.is_file() and os.access(model, os.R_OK)):
         raise ModelError(f"no model file to read at {model}: check the path")
 
     baseline_bytes = peak_memory_bytes()
     start = time.perf_counter()
-    session = open_session(model, threads)
+    with deadline(give_up_seconds):
+        session = open_session(model, threads)
     load_seconds = time.perf_counter() - start
     node = only_input(model, session)
     dtype = INPUT_TYPES[node.type]
     full_shape = input_shape(model, node, batch, shape)
 
     try:
-        feed = {node.name: random_image(full_shape, dtype)}
-        run = functools.partial(session.run, None, feed)
-        first_run_seconds = warm_up(run, warmup_seconds)
+        with deadline(give_up_seconds):
+            check_images(model, threads, node.name, full_shape, dtype)
+            feed = {node.name: random_image(full_shape, dtype)}
+            run = functools.partial(session.run, None, feed)
+            first_run_seconds = seconds_of(run)
+        warm_up(run, warmup_seconds)
         output_shape = list(np.shape(run()[0]))
         peak_bytes = peak_memory_bytes()
         samples_ns, is_settled = time_runs(run, min_runs, min_seconds, max_seconds)
@@ -454,9 +550,11 @@ def main() -> int:
     parser.add_argument("--min-runs", type=int, help="least timed runs (50)")
     parser.add_argument("--min-seconds", type=float, help="least time of the timed runs (2)")
     parser.add_argument("--max-seconds", type=float, help="end of the timed runs (15)")
+    parser.add_argument("--give-up-seconds", type=float, help="for loading and one run (120)")
     parser.add_argument("--no-profile", dest="profile", action="store_false", help="no operators")
     settings = vars(parser.parse_args())
     gc.disable()  # a collection inside a timed run would count as the model's time
+    limit_memory()
     try:
         report = bench(**settings)
     except ModelError as failure:

@@ -5,6 +5,7 @@ here. `BENCH_SCRIPT` is the file to copy to a board; `BenchResult.from_json` rea
 """
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from sdedge.errors import BenchError, RunError
 from sdedge.schema import decode_json, to_record
 
 BENCH_SCRIPT = Path(__file__).with_name("bench.py")
+GIVE_UP_SECONDS = 120.0  # for loading, and for the first run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +133,7 @@ def run_bench(
     min_runs: int | None = None,
     min_seconds: float | None = None,
     max_seconds: float | None = None,
+    give_up_seconds: float = GIVE_UP_SECONDS,
     profile: bool = True,
 ) -> BenchResult:
     """Profile an ONNX image classifier on the CPU of this machine.
@@ -138,7 +141,8 @@ def run_bench(
     `threads` None takes the physical cores this process may use. `shape` gives the three
     dimensions after the batch of a model that leaves them open. The other None take the defaults
     of `bench.py`: 0.5 s of warm-up, then 50 runs and 2 s at least, until the median is settled
-    or 15 s are over. Raises BenchError.
+    or 15 s are over. Raises BenchError, also where loading or one run takes longer than
+    `give_up_seconds`.
     """
     flags = {
         "batch": batch,
@@ -148,6 +152,7 @@ def run_bench(
         "min-runs": min_runs,
         "min-seconds": min_seconds,
         "max-seconds": max_seconds,
+        "give-up-seconds": give_up_seconds,
     }
     given = [f"--{name}={value}" for name, value in flags.items() if value is not None]
     if not profile:
@@ -156,6 +161,12 @@ def run_bench(
     command = [sys.executable, "-P", str(BENCH_SCRIPT), *given, "--", str(model)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode != 0:
+        if -done.returncode == signal.SIGALRM:
+            raise BenchError(
+                f"profiling {model} was stopped: loading it, or one run of {batch} images, takes "
+                f"longer than {give_up_seconds:g} s; use a smaller batch or image, or a smaller "
+                "model"
+            )
         raise BenchError(_failure(model, done))
     return BenchResult.from_json(done.stdout, source=f"profile of {model}")
 

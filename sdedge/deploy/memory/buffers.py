@@ -1,7 +1,6 @@
 """Which tensors of a graph share memory, and what may be written over."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from sdedge.deploy.graph.read import RESHAPES, Graph, Operator, Value
 from sdedge.deploy.memory.arena import Lifetime
@@ -13,7 +12,7 @@ class Buffers:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        home = {o.outputs[0]: o.inputs[0] for o in graph.operators if o.op_type in RESHAPES}
+        home = {o.outputs[0]: o.inputs[0] for o in graph.operators if _is_renamed(o, graph)}
         self._values = [value for value in graph.values.values() if value.name not in home]
         index = {value.name: i for i, value in enumerate(self._values)}
         self._index = {name: index[_end(home, name)] for name in graph.values}
@@ -64,17 +63,27 @@ class Buffers:
         """From when to when each piece of memory is taken; what is written over is one piece."""
         given = sorted({self._index[name] for name in self._graph.inputs})
         piece = {b: place for place, b in enumerate(given)}
-        pieces = [Lifetime(self._values[b].size_bytes, 0, 0) for b in given]
+        spans = [(self._values[b].size_bytes, 0) for b in given]
+        last = [0] * len(given)
         for time, moment in enumerate(moments):
             for b in sorted(moment.buffers - piece.keys()):
                 if moment.overwritten is None:
-                    piece[b] = len(pieces)
-                    pieces.append(Lifetime(self._values[b].size_bytes, time, time))
+                    piece[b] = len(spans)
+                    spans.append((self._values[b].size_bytes, time))
+                    last.append(time)
                 else:
                     piece[b] = piece[moment.overwritten]
             for b in moment.buffers:
-                pieces[piece[b]] = replace(pieces[piece[b]], last=time)
-        return pieces
+                last[piece[b]] = time
+        return [Lifetime(size, first, end) for (size, first), end in zip(spans, last, strict=True)]
+
+
+def _is_renamed(operator: Operator, graph: Graph) -> bool:
+    """Whether its result is its input's bytes under another shape."""
+    if operator.op_type not in RESHAPES or not operator.inputs:
+        return False
+    source, result = (graph.values[n] for n in (operator.inputs[0], operator.outputs[0]))
+    return source.size_bytes == result.size_bytes
 
 
 def _end(home: dict[str, str], name: str) -> str:

@@ -64,7 +64,7 @@ def flash_bytes(graph: Graph, code_bytes: int = 0, *, operator_bytes: int = OPER
     CHANNEL_BYTES for each output channel of int8 weights.
     """
     channels = sum(
-        graph.values[operator.outputs[0]].shape[-1 if operator.kind == "linear" else 1]
+        (*graph.values[operator.outputs[0]].shape, 1)[-2 if operator.kind == "linear" else 1]
         for operator in graph.operators
         if operator.precision == "int8" and operator.macs
     )

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 STATES = 20_000  # visited sets after which the best order found has to do
+TRIALS = 300_000  # and so often an operator may be tried; wide graphs try many at each set
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,18 @@ class Memory:
     ) -> None:
         self._buffers = buffers
         self._over = over
+        self.trials = 0
         self._needs = [_mask(operators) for operators in after]
-        self._next = [[i for i, needs in enumerate(after) if j in needs] for j in range(len(after))]
+        self._next: list[list[int]] = [[] for _ in after]
+        for i, needs in enumerate(after):
+            for j in needs:
+                self._next[j].append(i)
         self._writers = [_mask(buffer.writers) for buffer in buffers]
         self._users = [_mask(buffer.writers | buffer.readers) for buffer in buffers]
-        self._touched = [
-            [b for b, buffer in enumerate(buffers) if i in buffer.writers | buffer.readers]
-            for i in range(len(after))
-        ]
+        self._touched: list[list[int]] = [[] for _ in after]
+        for b, buffer in enumerate(buffers):
+            for i in buffer.writers | buffer.readers:
+                self._touched[i].append(b)
 
     @property
     def operators(self) -> int:
@@ -91,6 +96,7 @@ class Memory:
 
     def run(self, state: _State, operator: int) -> tuple[int, _State]:
         """Bytes in memory while `operator` runs, and what is there afterwards."""
+        self.trials += 1
         bit = 1 << operator
         done = state.done | bit
         used, live = state.live, state.live
@@ -182,7 +188,7 @@ def best_order(memory: Memory, states: int = STATES) -> Schedule:
         better, visited = _order_within(memory, peak - 1, states)
         states -= visited
         if better is None:
-            return Schedule(tuple(order), peak, optimal=states > 0)
+            return Schedule(tuple(order), peak, optimal=states > 0 and memory.trials < TRIALS)
         order, peak = better, memory.peak(better)
     return Schedule(tuple(order), peak, optimal=True)
 
@@ -193,7 +199,7 @@ def _order_within(memory: Memory, limit: int, states: int) -> tuple[list[int] | 
     seen: set[int] = set()
     # Each level: how long the order is there, and what to try next.
     levels: list[tuple[int, Iterator[tuple[list[int], _State]]]] = [(0, iter([([], memory.start)]))]
-    while levels and len(seen) < states:
+    while levels and len(seen) < states and memory.trials < TRIALS:
         length, choices = levels[-1]
         del order[length:]
         choice = next(choices, None)

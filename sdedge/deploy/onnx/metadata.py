@@ -50,6 +50,7 @@ def read_metadata(path: Path) -> Metadata:
         ) from error
 
 
-def _entry(entries: Mapping[str, str], name: str, kind: type[T]) -> T:
+def _entry(entries: Mapping[str, str | bytes], name: str, kind: type[T]) -> T:
     text = entries.get(name, "")
-    return decode_json(text.encode(), kind, source=f"metadata {name}", error=ExportError)
+    data = text if isinstance(text, bytes) else text.encode()  # protobuf's, of what is no UTF-8
+    return decode_json(data, kind, source=f"metadata {name}", error=ExportError)
