@@ -18,6 +18,7 @@ from sdedge.cli.memory import memory
 from sdedge.cli.search import search
 from sdedge.cli.strategies import strategies
 from sdedge.cli.train import train
+from sdedge.resources import cpu_quota, usable_cpus
 
 app = App(
     name="sdedge",
@@ -69,4 +70,6 @@ def main() -> None:
     # By default a waiting thread of OpenMP spins for milliseconds, which makes a training step
     # twenty times as slow once another program wants a core. Must be set before torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    if cpu_quota():  # of which torch knows nothing
+        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cpus()))
     terminal.run(app)

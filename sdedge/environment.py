@@ -12,6 +12,7 @@ import torch
 
 from sdedge import __version__, versions
 from sdedge.kernels import dispatch
+from sdedge.resources import usable_cpus
 
 _PACKAGES = ("torch", "torchvision", "triton", "numpy", "onnx", "onnxruntime", "safetensors")
 
@@ -55,7 +56,9 @@ def diagnose(data_root: Path) -> list[Finding]:
     """Everything that decides what sdedge can do here."""
     return [
         Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}"),
-        Finding("processor", "ok", f"{device_name(torch.device('cpu'))}, {_cores()} cores"),
+        Finding(
+            "processor", "ok", f"{device_name(torch.device('cpu'))}, {usable_cpus()} usable threads"
+        ),
         _gpu(),
         _triton(),
         *(_package(name) for name in _PACKAGES if name != "triton" or versions.installed(name)),
@@ -113,10 +116,6 @@ def _disk(folder: Path) -> Finding:
     if existing != folder.absolute():
         detail += f"; {folder} will be made"
     return Finding("data folder", "ok" if free > 2 else "limited", detail)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _commit() -> str | None:

@@ -54,6 +54,7 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
             "sdedge.escape",
             "sdedge.names",
             "sdedge.paths",
+            "sdedge.resources",
             "sdedge.schema",
             "sdedge.versions",
             "sdedge.__init__",

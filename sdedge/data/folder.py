@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sdedge.data.decode import IMAGE_SUFFIXES, decode_file, shorter_side
 from sdedge.data.source import Block, Decoded, Source, Stream
 from sdedge.errors import DataError
+from sdedge.resources import usable_cpus
 
 __all__ = ["folder_source"]
 
@@ -203,7 +204,7 @@ def _stream(root: Path, classes: _Classes, size: int) -> Stream:
 
 def _blocks(root: Path, items: list[tuple[str, int]], size: int) -> Iterator[Block]:
     """Decode in threads: Pillow releases the interpreter lock while it decodes and scales."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         for start in range(0, len(items), _BLOCK):
             block = items[start : start + _BLOCK]
             tasks = [block[first : first + _TASK] for first in range(0, len(block), _TASK)]

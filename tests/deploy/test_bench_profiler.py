@@ -14,7 +14,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from sdedge.deploy.latency import profiler
+from sdedge.deploy.latency import bench, profiler
 from sdedge.deploy.latency.profiler import BenchResult, run_bench
 from sdedge.errors import BenchError
 
@@ -92,6 +92,13 @@ def test_threads_default_to_the_physical_cores_and_profile_is_optional(model: Pa
     assert result.threads == result.physical_cores
     assert result.profile is None
     assert BenchResult.from_json(result.to_json()) == result
+
+
+def test_a_quota_limits_the_default_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "physical_cores", lambda: 8)
+    for quota, threads in ((3, 3), (16, 8)):
+        monkeypatch.setattr(profiler, "usable_cpus", lambda quota=quota: quota)
+        assert profiler.default_threads() == threads
 
 
 def test_memory_is_not_that_of_the_parent(model: Path) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from sdedge.deploy.onnx.program import INPUT
+from sdedge.deploy.onnx.verify import open_model
 
 Range = tuple[float, float]
 
@@ -36,7 +36,7 @@ def observe(
     model: bytes, tensors: Sequence[str], batches: Iterable[NDArray[np.float32]]
 ) -> dict[str, Observed]:
     """Run a model on batches of its input; `tensors` names its outputs after the class scores."""
-    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = open_model(model)
     generator = np.random.default_rng(0)
     observed = {name: Observed() for name in (INPUT, *tensors)}
     for x in batches:

@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sdedge.deploy.latency import bench
 from sdedge.errors import BenchError, RunError
+from sdedge.resources import usable_cpus
 from sdedge.schema import decode_json, to_record
 
 BENCH_SCRIPT = Path(__file__).with_name("bench.py")
@@ -123,6 +125,11 @@ class BenchResult:
         return cls.from_dict(data, source=source)
 
 
+def default_threads() -> int:
+    """The physical cores that this process may keep busy, a container's quota considered."""
+    return min(bench.physical_cores(), usable_cpus())
+
+
 def run_bench(
     model: Path,
     *,
@@ -138,7 +145,7 @@ def run_bench(
 ) -> BenchResult:
     """Profile an ONNX image classifier on the CPU of this machine.
 
-    `threads` None takes the physical cores this process may use. `shape` gives the three
+    `threads` None takes `default_threads`. `shape` gives the three
     dimensions after the batch of a model that leaves them open. The other None take the defaults
     of `bench.py`: 0.5 s of warm-up, then 50 runs and 2 s at least, until the median is settled
     or 15 s are over. Raises BenchError, also where loading or one run takes longer than
@@ -146,7 +153,7 @@ def run_bench(
     """
     flags = {
         "batch": batch,
-        "threads": threads,
+        "threads": default_threads() if threads is None else threads,
         "shape": shape and ",".join(map(str, shape)),
         "warmup-seconds": warmup_seconds,
         "min-runs": min_runs,

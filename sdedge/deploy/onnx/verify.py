@@ -17,6 +17,7 @@ from sdedge.data.augment import Preprocess
 from sdedge.data.dataset import Split
 from sdedge.data.pipeline import Batches
 from sdedge.deploy.latency.bench import ORT_ERRORS, error_text
+from sdedge.deploy.latency.profiler import default_threads
 from sdedge.deploy.onnx.program import INPUT, OUTPUT
 from sdedge.deploy.onnx.write import to_onnx
 from sdedge.errors import ExportError
@@ -153,6 +154,7 @@ def model_input(description: NetworkDescription, *, normalize: bool) -> Preproce
 def open_model(model: bytes) -> ort.InferenceSession:
     """A session for a model that was just made; ExportError when ONNX Runtime refuses it."""
     options = ort.SessionOptions()
+    options.intra_op_num_threads = default_threads()
     options.log_severity_level = 4
     try:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
