@@ -13,10 +13,12 @@ import torch
 from torch import nn
 
 from sdedge.errors import ConfigError, RunError
+from sdedge.resources import available_memory_bytes
 
 M = TypeVar("M", bound=nn.Module)
 # Writing 5 to it makes Linux count the most memory of this process anew.
 _PEAK = Path("/proc/self/clear_refs")
+_SMALLER = "use a smaller --batch-size, --channels, --cells or --image-size"
 
 
 def select_device(name: str) -> torch.device:
@@ -71,15 +73,31 @@ def seed_step(seed: int, *path: object) -> None:
     torch.manual_seed(derived_seed(seed, *path))
 
 
+def require_memory(least_bytes: int, device: torch.device, phase: str) -> None:
+    """Raise RunError where a step of `phase` on the CPU needs more memory than can be had."""
+    available = available_memory_bytes() if device.type == "cpu" else None
+    if available is not None and least_bytes > available:
+        raise RunError(
+            f"a step of the {phase} phase needs {least_bytes / 2**30:,.1f} GiB of memory at "
+            f"least, and {available / 2**30:,.1f} GiB are available; {_SMALLER}"
+        )
+
+
 @contextmanager
 def explain_out_of_memory(device: torch.device) -> Iterator[None]:
-    """Turn a GPU's lack of memory into a RunError that says what to make smaller."""
+    """Turn the lack of memory, of a GPU or of this machine, into a RunError with the way out."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise RunError(
-            f"{device} ran out of memory; use a smaller --batch-size, --channels or --image-size"
-        ) from error
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory(device) from error
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error):  # torch has no class of its own for it
+            raise
+        raise _out_of_memory(device) from error
+
+
+def _out_of_memory(device: torch.device) -> RunError:
+    return RunError(f"{device} ran out of memory; {_SMALLER}")
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from sdedge import device
 from sdedge.device import (
     derived_seed,
+    explain_out_of_memory,
     make_deterministic,
     peak_memory_bytes,
+    require_memory,
     seed_step,
     select_device,
 )
-from sdedge.errors import ConfigError
+from sdedge.errors import ConfigError, RunError
 
 
 def test_auto_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,3 +90,27 @@ def test_peak_memory_is_in_bytes() -> None:
     assert peak_memory_bytes(torch.device("cpu")) == pytest.approx(
         1024 * int(kilobytes[1]), rel=0.1
     )
+
+
+CPU = torch.device("cpu")
+
+
+def test_too_little_memory_is_told_with_both_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "available_memory_bytes", lambda: 3 * 2**30)
+    require_memory(3 * 2**30, CPU, "search")
+    told = r"search phase needs 4\.0 GiB .* 3\.0 GiB are available; use a smaller --batch-size"
+    with pytest.raises(RunError, match=told):
+        require_memory(4 * 2**30, CPU, "search")
+    require_memory(4 * 2**30, torch.device("cuda"), "search")
+    monkeypatch.setattr(device, "available_memory_bytes", lambda: None)
+    require_memory(2**60, CPU, "search")
+
+
+def test_memory_that_runs_out_is_told_in_a_line() -> None:
+    told = r"^cpu ran out of memory; use a smaller --batch-size"
+    with pytest.raises(RunError, match=told), explain_out_of_memory(CPU):
+        torch.empty(2**58)
+    with pytest.raises(RunError, match="cpu ran out of memory"), explain_out_of_memory(CPU):
+        raise MemoryError
+    with pytest.raises(RuntimeError, match="shape"), explain_out_of_memory(CPU):
+        raise RuntimeError("a wrong shape")

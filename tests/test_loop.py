@@ -155,9 +155,9 @@ def test_a_run_that_dies_between_its_record_and_its_checkpoint_logs_the_epoch_on
     dying = Toy()
 
     def no_checkpoint(*_: object) -> None:
-        raise MemoryError
+        raise ConnectionAbortedError
 
-    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+    with monkeypatch.context() as patch, pytest.raises(ConnectionAbortedError):
         patch.setattr("sdedge.loop.write_checkpoint", no_checkpoint)
         go(dying, run)
     assert len(timeless(run)) == 1
@@ -213,11 +213,11 @@ def test_resuming_a_finished_run_changes_nothing(run: RunDir) -> None:
 def test_a_fresh_start_forgets_an_earlier_run(run: RunDir) -> None:
     class Dying(Toy):
         def step(self, epoch: int, step: int, batch: Tensor) -> Mapping[str, Tensor]:
-            raise MemoryError
+            raise ConnectionAbortedError
 
     run.append_metrics({"phase": "search", "epoch": 1})
     go(Toy(), run)
-    with pytest.raises(MemoryError):
+    with pytest.raises(ConnectionAbortedError):
         go(Dying(), run)
     assert run.read_metrics("toy") == []
     assert run.read_metrics("search") == [{"phase": "search", "epoch": 1}]

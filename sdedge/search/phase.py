@@ -24,7 +24,15 @@ from sdedge.config import SearchConfig
 from sdedge.data.augment import Preprocess
 from sdedge.data.catalog import Dataset
 from sdedge.data.pipeline import Batches
-from sdedge.device import derived_seed, make_deterministic, on_device, seed_step, select_device
+from sdedge.device import (
+    derived_seed,
+    explain_out_of_memory,
+    make_deterministic,
+    on_device,
+    require_memory,
+    seed_step,
+    select_device,
+)
 from sdedge.errors import ConfigError, RunError
 from sdedge.genotype import Architecture
 from sdedge.graphs import Step, select_graphs, set_rate
@@ -41,6 +49,7 @@ from sdedge.search.strategies import strategy_for
 from sdedge.search.strategy import Allowed, Strategy
 from sdedge.search.tasks import build_task, task_name
 from sdedge.search.tasks.task import TaskBatch
+from sdedge.space.footprint import step_bytes
 from sdedge.space.supernet import MixingWeights
 
 
@@ -110,6 +119,12 @@ class SearchPhase(Phase):
         self.data_fingerprint = dataset.fingerprint
         strategy = strategy or strategy_for(config)
         self.space = get_space(config.space)
+        convolutions = self.space.convolutions(
+            *(config.channels, config.cells, dataset.image_size),
+            partial=strategy.partial,
+            sparse=strategy.sparse or allowed is not None,
+        )
+        require_memory(step_bytes(convolutions, config.batch_size), self.device, self.name)
 
         seed_step(config.seed, "initialise")
         build = partial(
@@ -120,7 +135,8 @@ class SearchPhase(Phase):
             strategy.partial,
             strategy.split,
         )
-        supernet = build()
+        with explain_out_of_memory(self.device):
+            supernet = build()
         task = build_task(
             config,
             feature_channels=supernet.feature_channels,

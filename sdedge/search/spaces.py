@@ -5,7 +5,7 @@ an operation computes.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from sdedge.search.derive import derive_darts
 from sdedge.space.bypass import ChannelSplit
 from sdedge.space.counting import Counts, count_genotype
 from sdedge.space.darts import NODES, edge_index, random_genotype
+from sdedge.space.footprint import Convolutions, nb201_convolutions, supernet_convolutions
 from sdedge.space.nasbench201 import CELL_TYPE, Nb201Supernet, count_cell, derive_cell
 from sdedge.space.supernet import CELL_TYPES, MixingWeights, Supernet
 
@@ -47,6 +48,8 @@ class SearchSpace:
     """Of an architecture the operations that it keeps: cell type, edge, number of the operation."""
     count: Callable[[Any], Counts]
     """Of the network of an architecture at the size that its papers report."""
+    convolutions: Callable[..., Iterable[Convolutions]]
+    """Of a supernet by channels, cells and image size, `partial` and `sparse`."""
 
     @property
     def parameter_free(self) -> list[int]:
@@ -129,6 +132,7 @@ SPACES: dict[str, SearchSpace] = {
             draw=random_genotype,
             places=_darts_places,
             count=count_genotype,
+            convolutions=supernet_convolutions,
         ),
         SearchSpace(
             name=nasbench201.SPACE,
@@ -141,6 +145,7 @@ SPACES: dict[str, SearchSpace] = {
             draw=nasbench201.random_cell,
             places=_nb201_places,
             count=count_cell,
+            convolutions=nb201_convolutions,
         ),
     )
 }

@@ -22,13 +22,22 @@ from sdedge.config import TrainConfig
 from sdedge.data.augment import Preprocess
 from sdedge.data.catalog import Dataset
 from sdedge.data.pipeline import Batches
-from sdedge.device import derived_seed, make_deterministic, on_device, seed_step, select_device
+from sdedge.device import (
+    derived_seed,
+    explain_out_of_memory,
+    make_deterministic,
+    on_device,
+    require_memory,
+    seed_step,
+    select_device,
+)
 from sdedge.errors import ConfigError
 from sdedge.genotype import Genotype
 from sdedge.graphs import Step, rate_settings, select_graphs, set_rate
 from sdedge.loop import Phase
 from sdedge.meters import Meters
 from sdedge.run import Record
+from sdedge.space.footprint import network_convolutions, step_bytes
 from sdedge.space.network import Network, check_auxiliary_size
 from sdedge.space.saved import NetworkDescription
 from sdedge.train.ema import Ema
@@ -79,15 +88,24 @@ class TrainPhase(Phase):
             std=dataset.std,
             dataset=dataset.name,
         )
-        seed_step(config.seed, "initialise")
-        network = Network(
-            genotype,
+        convolutions = network_convolutions(
+            *([name for name, _ in cell] for cell in (genotype.normal, genotype.reduce)),
             channels=config.channels,
             cells=config.cells,
-            classes=len(dataset.classes),
             stem=config.stem,
-            auxiliary=config.auxiliary,
+            image_size=image_size,
         )
+        require_memory(step_bytes(convolutions, config.batch_size), self.device, self.name)
+        seed_step(config.seed, "initialise")
+        with explain_out_of_memory(self.device):
+            network = Network(
+                genotype,
+                channels=config.channels,
+                cells=config.cells,
+                classes=len(dataset.classes),
+                stem=config.stem,
+                auxiliary=config.auxiliary,
+            )
         self.network = on_device(network, self.device)
         self.optimizer = SGD(
             self.network.parameters(),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sdedge import device
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset, Split
 from sdedge.errors import ConfigError, RunError
@@ -18,6 +19,8 @@ from sdedge.loop import MEASURED, Reporter, run_phase
 from sdedge.run import RunDir
 from sdedge.search.phase import SearchPhase, search_halves
 from sdedge.search.tasks.task import TaskBatch, TaskLoss
+from sdedge.space.nasbench201 import Nb201Supernet
+from sdedge.space.supernet import Supernet
 
 EPOCHS, STEPS = 2, 2
 
@@ -277,3 +280,14 @@ def test_a_state_that_does_not_fit_is_refused_with_its_file(
     with pytest.raises(RunError) as caught:
         phase.load_state(state, tmp_path / "search.checkpoint.safetensors")
     assert "search.checkpoint.safetensors" in str(caught.value)
+
+
+@pytest.mark.parametrize("space", ["darts", "nas-bench-201"])
+def test_a_search_that_cannot_fit_is_refused_before_anything_is_built(
+    space: str, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "available_memory_bytes", lambda: 2**30)
+    monkeypatch.setattr(Supernet, "__init__", None)
+    monkeypatch.setattr(Nb201Supernet, "__init__", None)
+    with pytest.raises(RunError, match=r"a step of the search phase needs [\d,.]+ GiB .* 1\.0 GiB"):
+        SearchPhase(config(space=space, channels=1024, cells=20), tiny_dataset)

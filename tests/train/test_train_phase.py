@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from sdedge import device
 from sdedge.config import TrainConfig
 from sdedge.data.dataset import Dataset, Split
 from sdedge.errors import ConfigError, RunError
 from sdedge.genotype import published
 from sdedge.loop import MEASURED, Reporter, run_phase
 from sdedge.run import RunDir
+from sdedge.space.network import Network
 from sdedge.train.phase import TrainPhase
 from sdedge.train.runner import run_training
 
@@ -260,3 +262,12 @@ def test_a_state_that_does_not_fit_is_refused_with_its_file(
     with pytest.raises(RunError) as caught:
         phase.load_state(state, tmp_path / "train.checkpoint.safetensors")
     assert "train.checkpoint.safetensors" in str(caught.value)
+
+
+def test_a_training_that_cannot_fit_is_refused_before_anything_is_built(
+    tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "available_memory_bytes", lambda: 2**30)
+    monkeypatch.setattr(Network, "__init__", None)
+    with pytest.raises(RunError, match=r"a step of the train phase needs [\d,.]+ GiB .* 1\.0 GiB"):
+        phase_of(tiny_dataset, channels=1024, cells=20)
