@@ -222,6 +222,7 @@ def _repeat(model: onnx.ModelProto, rng: np.random.Generator) -> None:
 
 
 def _resize(model: onnx.ModelProto, rng: np.random.Generator) -> None:
+    """A weight of another shape or type."""
     weight = model.graph.initializer[int(rng.integers(len(model.graph.initializer)))]
     number = _NUMBERS[int(rng.integers(len(_NUMBERS)))]
     if weight.dims and rng.random() < 0.7:
@@ -231,7 +232,9 @@ def _resize(model: onnx.ModelProto, rng: np.random.Generator) -> None:
 
 
 def _reshape_input(model: onnx.ModelProto, rng: np.random.Generator) -> None:
-    dims = model.graph.input[0].type.tensor_type.shape.dim
+    dims = [d for value in model.graph.input for d in value.type.tensor_type.shape.dim]
+    if not dims:
+        return  # dropped before
     dims[int(rng.integers(len(dims)))].dim_value = _NUMBERS[int(rng.integers(len(_NUMBERS)))]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 STATES = 20_000  # visited sets after which the best order found has to do
-TRIALS = 300_000  # and so often an operator may be tried; wide graphs try many at each set
+TRIALS = 1_000_000  # and so often an operator may be tried; wide graphs try many at each set
 
 
 @dataclass(frozen=True)
