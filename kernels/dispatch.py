@@ -13,7 +13,9 @@ from shutil import which
 from typing import Literal, get_args
 
 import torch
+from packaging.version import Version
 
+from sdedge import versions
 from sdedge.errors import KernelError
 
 __all__ = [
@@ -57,6 +59,17 @@ def toolchain_gap() -> str:
     return ""
 
 
+def _interpreter_gap() -> str:
+    """Why triton's interpreter cannot run these kernels; empty if it can."""
+    triton, numpy = (versions.installed(package) or "0" for package in ("triton", "numpy"))
+    if Version(triton) < Version("3.7") and Version(numpy) >= Version("2.4"):
+        return (
+            f"the interpreter of triton {triton} cannot loop with numpy {numpy}; install triton "
+            "3.7 or newer, or numpy below 2.4"
+        )
+    return ""
+
+
 def _obstacle(device: torch.device, dtype: torch.dtype) -> str:
     """Why the Triton kernels cannot run on such tensors; empty if they can."""
     if not _triton_installed():
@@ -70,6 +83,8 @@ def _obstacle(device: torch.device, dtype: torch.dtype) -> str:
             f"the tensors are on {device}; move them to a CUDA device, or start Python with "
             "TRITON_INTERPRET=1 to interpret the kernels, slowly"
         )
+    if device.type != "cuda":
+        return _interpreter_gap()
     return ""
 
 

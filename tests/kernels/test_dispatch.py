@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sdedge import versions
 from sdedge.errors import KernelError
 from sdedge.kernels import Impl, chosen, dispatch, masked_mse, mixed_sum
 
@@ -51,6 +52,23 @@ def test_interpreter_serves_explicit_requests_only(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert dispatch.resolve("triton", CPU, torch.float32) == "triton"
     assert dispatch.resolve("auto", CPU, torch.float32) == "reference"
+
+
+@pytest.mark.parametrize(
+    ("triton", "numpy", "runs"),
+    [("3.6.0", "2.4.6", False), ("3.6.0", "2.3.5", True), ("3.7.0", "2.4.6", True)],
+)
+def test_an_interpreter_that_cannot_loop_is_named(
+    triton: str, numpy: str, runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setattr(versions, "installed", {"triton": triton, "numpy": numpy}.get)
+    assert dispatch.resolve("triton", CUDA, torch.float32) == "triton"
+    if runs:
+        assert dispatch.resolve("triton", CPU, torch.float32) == "triton"
+    else:
+        with pytest.raises(KernelError, match=r"triton 3\.6\.0 cannot loop with numpy 2\.4\.6"):
+            dispatch.resolve("triton", CPU, torch.float32)
 
 
 def test_unknown_impl_lists_the_known() -> None:
