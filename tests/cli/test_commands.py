@@ -143,7 +143,11 @@ def test_a_run_s_own_network_is_counted(tmp_path: Path) -> None:
         20,
         "the papers' networks for CIFAR-10, as the run has none yet",
     )
-    budget = {"chosen": {"cells": 5, "channels": 6}, "classes": 7, "image_size": 8}
+    budget = {
+        **{"target": None, "profile": None, "limits": {}, "precision": "fp32"},
+        **{"classes": 7, "image_size": 8},
+        "chosen": {"cells": 5, "channels": 6, "macs": 9, "found": {}},
+    }
     (tmp_path / "budget.json").write_text(json.dumps(budget))
     found = count()
     assert [found[name] for name in ("cells", "channels", "classes", "image_size")] == [5, 6, 7, 8]
