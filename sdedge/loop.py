@@ -350,8 +350,6 @@ def _restore(phase: Phase, run: RunDir) -> Position:
     checkpoint = read_checkpoint(path)
     source = f"{path} is not a checkpoint of a {phase.name}"
     header = to_record(checkpoint.header, _Header, source=source)
-    if header.epoch > phase.epochs or header.step > phase.steps:
-        raise RunError(f"{source}: it is of epoch {header.epoch}, step {header.step}")
     position = Position(
         epoch=header.epoch,
         step=header.step,
@@ -373,4 +371,7 @@ def _restore(phase: Phase, run: RunDir) -> Position:
             "it was changed or removed, so this run cannot go on"
         )
     phase.load_state(under_prefix("state", checkpoint.tensors), path)
+    # Only now: a search that went back has more epochs than its settings say.
+    if header.epoch > phase.epochs or header.step > phase.steps:
+        raise RunError(f"{source}: it is of epoch {header.epoch}, step {header.step}")
     return position

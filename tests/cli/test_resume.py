@@ -185,7 +185,7 @@ def test_a_truncated_checkpoint_is_told_and_left_alone(
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
     before = {file.name: file.read_bytes() for file in run.path.iterdir()}
     done = subprocess.run(
-        [sys.executable, "-m", "sdedge.cli.main", command[0], "--resume", "--run", run.path],
+        [sys.executable, "-m", "sdedge", command[0], "--resume", "--run", run.path],
         capture_output=True,
         text=True,
         check=False,
