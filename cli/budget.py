@@ -88,8 +88,7 @@ def known_problem(config: SearchConfig) -> tuple[int, int] | None:
     None without a budget, and where there is no such data set. Raises DataError for a folder
     without classes.
     """
-    from sdedge.data.catalog import DATASETS, describe_datasets
-    from sdedge.data.folder import folder_source
+    from sdedge.data.catalog import DATASETS, describe_datasets, find_source
 
     if not config.budgeted:
         return None
@@ -100,8 +99,10 @@ def known_problem(config: SearchConfig) -> tuple[int, int] | None:
     folder = checked_path(config.dataset)
     if not folder.is_dir():
         return None
-    source = folder_source(folder, config.stored_size, config.data_seed)
-    return len(source.decode().classes), source.image_size  # nothing is read until it is iterated
+    source = find_source(
+        config.dataset, Path(config.data_root), config.stored_size, config.data_seed
+    )
+    return len(source.counts), source.image_size
 
 
 def planned_costs(run: RunDir) -> "dict[str, Costs]":

@@ -96,7 +96,8 @@ def _open(place: Path, source: Source) -> Dataset | None:
         test=test,
         notes=source.notes + meta.notes,
         masks=masks,
-        fingerprint=_digest(source.identity + source.fingerprint),
+        fingerprint=_digest(source.fingerprint),
+        contents=source.contents,
     )
 
 
@@ -175,7 +176,7 @@ def _write(folder: Path, source: Source, decoded: Decoded, progress: Progress | 
         std=std,
         counts=counts,
         has_masks=(folder / "train" / "masks.npy").exists(),
-        notes=_skipped_note(skipped, total),
+        notes=decoded.notes + _skipped_note(skipped, total),
     )
     (folder / META_FILE).write_text(meta.to_json(), encoding="utf-8")
     for path in [*folder.rglob("*"), folder]:

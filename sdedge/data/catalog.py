@@ -1,5 +1,6 @@
 """Names and folders to data sets."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypedDict
 
@@ -22,12 +23,13 @@ __all__ = [
     "Masks",
     "Split",
     "describe_datasets",
+    "find_source",
     "load_dataset",
 ]
 
 DATASETS = (*CIFAR, "shapes")
 _LEAST_SIZE, _GREATEST_SIZE = 8, 2048
-_CACHE_FOLDER = "cache"
+_CACHE_FOLDER, _INDEX_FOLDER = "cache", "content"
 
 
 class DatasetRow(TypedDict):
@@ -48,12 +50,14 @@ def load_dataset(
     image_size: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    on_source: Callable[[Source], None] = lambda source: None,
 ) -> Dataset:
     """Open the data set `name`: one of `DATASETS`, or the path of a folder of images.
 
     `data_root` holds downloads and caches. `image_size` None takes 32 for CIFAR and shapes, and
     32 or 64 for a folder, after its images. `seed` draws the shapes and splits a folder that
-    has no split of its own. `progress(done, total)` is called while a cache is built.
+    has no split of its own. `on_source` is called before anything is decoded, `progress(done,
+    total)` while a cache is built.
     Raises ConfigError for an image size out of range, and DataError for a set that is unknown,
     unreadable, cannot be downloaded or cannot be cached.
     """
@@ -61,18 +65,20 @@ def load_dataset(
         raise ConfigError(
             f"image_size is {image_size}; it must be {_LEAST_SIZE} to {_GREATEST_SIZE} pixels"
         )
-    source = _source(name, data_root, image_size, seed)
+    source = find_source(name, data_root, image_size, seed)
+    on_source(source)
     return open_or_build(data_root / _CACHE_FOLDER, source, progress)
 
 
-def _source(name: str, data_root: Path, image_size: int | None, seed: int) -> Source:
+def find_source(name: str, data_root: Path, image_size: int | None, seed: int) -> Source:
+    """What `load_dataset` opens, before anything is decoded; a folder's files are read once."""
     if name in CIFAR:
         return cifar_source(name, data_root, image_size)
     if name == "shapes":
         return shapes_source(image_size, seed)
     folder = checked_path(name, error=DataError)
     if folder.is_dir():
-        return folder_source(folder, image_size, seed)
+        return folder_source(folder, image_size, seed, data_root / _INDEX_FOLDER)
     if folder.exists():
         raise DataError(f"{name} is a file, not a folder of images; unpack it and pass the folder")
     if found := find_name(name, DATASETS):

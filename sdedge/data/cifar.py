@@ -67,7 +67,7 @@ def cifar_source(name: str, data_root: Path, image_size: int | None) -> Source:
         name=name,
         origin=cifar.archive,
         identity=f"{name} at {size} pixels",
-        fingerprint=cifar.archive,
+        fingerprint=f"{cifar.archive} at {size} pixels",
         image_size=size,
         decode=lambda: _decode(name, cifar, data_root, size),
         normalisation=(cifar.mean, cifar.std),

@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Channels", "Dataset", "Masks", "Split"]
+__all__ = ["Channels", "Contents", "Dataset", "Masks", "Split"]
 
 Channels: TypeAlias = tuple[float, float, float]
 
@@ -28,6 +28,14 @@ class Masks:
 
 
 @dataclass(frozen=True)
+class Contents:
+    """A digest of the content of every image file, split by split, in no particular order."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A data set ready to be batched; `mean` and `std` are of pixels scaled to 0..1."""
 
@@ -40,7 +48,8 @@ class Dataset:
     test: Split
     notes: tuple[str, ...] = ()  # what the user should hear: files left out, folders not used
     masks: Masks | None = None
-    fingerprint: str = ""  # changes with the images
+    fingerprint: str = ""  # changes with the images and their splits, not with where they lie
+    contents: Contents | None = None  # of a folder of images
 
     @property
     def value_range(self) -> tuple[float, float]:

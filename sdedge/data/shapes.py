@@ -232,7 +232,7 @@ def shapes_source(image_size: int | None, seed: int) -> Source:
         name="shapes",
         origin="drawn by sdedge",
         identity=f"shapes at {size} pixels, seed {seed}",
-        fingerprint=f"version {_VERSION}",
+        fingerprint=f"shapes version {_VERSION} at {size} pixels, seed {seed}",
         image_size=size,
         decode=lambda: Decoded(CLASSES, _stream(seed, "train", size), _stream(seed, "test", size)),
     )

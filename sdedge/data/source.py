@@ -1,13 +1,13 @@
 """What a cache is built from: a source names itself, says when it changed, and yields images."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sdedge.data.dataset import Channels
+from sdedge.data.dataset import Channels, Contents
 
 __all__ = ["Block", "Decoded", "Source", "Stream"]
 
@@ -42,6 +42,7 @@ class Decoded:
     classes: tuple[str, ...]
     train: Stream
     test: Stream
+    notes: tuple[str, ...] = ()  # what decoding showed
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,11 @@ class Source:
     name: str
     origin: str  # for people: a path, or where the set comes from
     identity: str  # which cache: where two sources differ here, both caches are kept
-    fingerprint: str  # which content: a cache with another fingerprint is stale
+    fingerprint: str  # which images and splits, wherever they lie: changes with any pixel
     image_size: int
     decode: Callable[[], Decoded]
     normalisation: tuple[Channels, Channels] | None = None  # None: measured on the train images
     notes: tuple[str, ...] = ()
+    contents: Contents | None = None  # None for sets that never change
+    # Training and test files of each class, where they are known before they are decoded.
+    counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)

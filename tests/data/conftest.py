@@ -1,5 +1,6 @@
 """Small folders of images to load."""
 
+import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,9 @@ def make_images() -> MakeFolder:
         for name in classes:
             (folder / name).mkdir(parents=True)
             for number in range(count):
-                rng = np.random.default_rng([zlib.crc32(name.encode()), number])
+                rng = np.random.default_rng(
+                    [zlib.crc32(os.fsencode(f"{folder.name}/{name}")), number]
+                )
                 pixels = rng.integers(0, 256, (side, side, 3), np.uint8)
                 Image.fromarray(pixels).save(folder / name / f"{number:03d}.png")
         return folder
