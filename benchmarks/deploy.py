@@ -203,7 +203,7 @@ def main(arguments: list[str]) -> int:
     out = console(json_output=options.json)
     try:
         run = RunDir.open(options.run)
-        network, description, data = open_trained(out, run, options.dataset)
+        network, description, data, _ = open_trained(out, run, options.dataset)
         with contextlib.redirect_stdout(sys.stderr):  # the exporters talk
             summary = measure(
                 network, description, data, limit=options.limit, seconds=options.seconds

@@ -33,7 +33,7 @@ def bundle(
     out.print(f"[dim]run directory {shown(opened.path)}[/dim]")
     opened.made_by(opened.onnx, "export")
     with opened.lock() if file is None else nullcontext():
-        data = open_training_data(out, opened, dataset, data_root)
+        data, _ = open_training_data(out, opened, dataset, data_root)
         path, models = bundle_run(opened, data.test, file)
     size = path.stat().st_size
     out.print(f"[bold]Bundled[/bold] {shown(', '.join(models))} in {shown(path)}")

@@ -95,7 +95,7 @@ def start_export(
 
     run = RunDir.open(path)
     with run.lock():
-        network, description, data = open_trained(out, run, dataset, data_root)
+        network, description, data, data_notes = open_trained(out, run, dataset, data_root)
         labels = data.test.labels[:limit]
         checks = _Checks(out, description, data, normalize=normalize, limit=limit)
         with checks.bar("checking on test images") as progress:
@@ -112,7 +112,7 @@ def start_export(
                 problem = error
         by_class = count_by_class(data.classes, labels, predicted, made.predicted if made else None)
         both = (made.model, made.report) if made else None
-        value, removed = write_export(run, model, report, by_class, both)
+        value, removed = write_export(run, model, report, by_class, both, data_notes)
         write_card(run)
         _report(out, run.onnx, report)
         if made:

@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import Progress
 
+from sdedge.cli import options
 from sdedge.cli.output import shown
 from sdedge.config import PhaseConfig, SearchConfig, TrainConfig
 from sdedge.data.catalog import DATASETS, Dataset, load_dataset
+from sdedge.data.provenance import check_unseen, read_images
+from sdedge.data.source import Source
 from sdedge.device import select_device
 from sdedge.errors import ExportError, RunError
 from sdedge.lock import lock_if_there
@@ -20,6 +23,10 @@ from sdedge.paths import checked_path
 from sdedge.run import RunDir, refuse_foreign
 from sdedge.space.network import Network
 from sdedge.space.saved import NetworkDescription, load_network
+
+C = TypeVar("C", bound=PhaseConfig)
+MAY_MOVE = ("dataset", "data_root")  # settings of a run that may change while it rests
+_MAX_CLASSES = 12  # that are named
 
 AUTO_NOTES = {
     "paper": "chosen for the GPU",
@@ -82,18 +89,32 @@ def take_folder(
         )
 
 
-def open_dataset(config: PhaseConfig, out: Console) -> Dataset:
-    """The data set that `config` names, with a progress bar while it is decoded."""
+def open_dataset(config: PhaseConfig, out: Console, stored_size: int | None = None) -> Dataset:
+    """The data set that `config` names; its classes are told before anything is decoded.
+
+    `stored_size` is the side of its images where `config` leaves that open.
+    """
+    told: tuple[str, ...] = ()
+
+    def tell(source: Source) -> None:
+        nonlocal told
+        told = source.notes
+        if source.counts:
+            out.print(f"[dim]{shown(source.name)}: {_class_counts(source.counts)}[/dim]")
+        for note in told:
+            out.print(f"[yellow]{shown(note)}[/yellow]")
+
     with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
         task = bar.add_task("opening images", total=None)
         dataset = load_dataset(
             config.dataset,
             Path(config.data_root),
-            config.stored_size,
+            config.stored_size or stored_size,
             config.data_seed,
             lambda done, total: bar.update(task, completed=done, total=total),
+            tell,
         )
-    for note in dataset.notes:
+    for note in dataset.notes[len(told) :]:  # what decoding showed
         out.print(f"[yellow]{shown(note)}[/yellow]")
     out.print(
         f"[dim]{shown(dataset.name)}: {len(dataset.train.labels):,} training and "
@@ -103,26 +124,58 @@ def open_dataset(config: PhaseConfig, out: Console) -> Dataset:
     return dataset
 
 
+def _class_counts(counts: Mapping[str, tuple[int, int]]) -> str:
+    """ "2 classes (training + test images): cat 40 + 10, dog 38 + 9"."""
+    parts = [f"{shown(name)} {train:,} + {test:,}" for name, (train, test) in counts.items()]
+    more = len(parts) - _MAX_CLASSES
+    rest = f" and {more:,} more" if more > 0 else ""
+    classes = ", ".join(parts[:_MAX_CLASSES])
+    return f"{len(parts):,} classes (training + test images): {classes}{rest}"
+
+
+def resumed_config(
+    run: RunDir, phase: str, kind: type[C], overrides: Mapping[str, Any], *others: str
+) -> C:
+    """The settings of a phase that goes on, whose images may have moved.
+
+    Raises ConfigError for other settings among `overrides`, and for options named in `others`.
+    """
+    moved = {name: value for name, value in overrides.items() if name in MAY_MOVE}
+    options.refuse_with_resume([*(name for name in overrides if name not in moved), *others])
+    fixed = with_absolute_paths(moved)
+    config = kind.from_dict(run.settings(phase), source=str(run.config))
+    return replace(config, **{name: fixed[name] for name in moved})
+
+
 def open_training_data(
     out: Console, run: RunDir, dataset: str | None = None, data_root: str | None = None
-) -> Dataset:
-    """The images that the network of a run was trained on, which may have moved."""
+) -> tuple[Dataset, tuple[str, ...]]:
+    """The images that the network of a run was trained on, which may have moved.
+
+    With them what is to be told of the test images, where the data set has changed. Raises
+    DataError where test images were trained on.
+    """
     config = TrainConfig.from_dict(run.settings("train"), source=str(run.config))
     config = replace(
         config, dataset=dataset or config.dataset, data_root=data_root or config.data_root
     )
-    return open_dataset(config, out)
+    record = read_images(run.images("train"))
+    data = open_dataset(config, out, record.image_size if record else None)
+    notes = check_unseen(record, data)
+    for note in notes:
+        out.print(f"[yellow]{shown(note)}[/yellow]")
+    return data, notes
 
 
 def open_trained(
     out: Console, run: RunDir, dataset: str | None = None, data_root: str | None = None
-) -> tuple[Network, NetworkDescription, Dataset]:
-    """The trained network of a run, and the images it was trained on, which may have moved."""
+) -> tuple[Network, NetworkDescription, Dataset, tuple[str, ...]]:
+    """The trained network of a run, and what `open_training_data` gives."""
     network, description = load_network(run.made_by(run.weights, "train"))
-    data = open_training_data(out, run, dataset, data_root)
+    data, notes = open_training_data(out, run, dataset, data_root)
     if data.classes != description.classes:
         raise ExportError(
             f"{data.name} has the classes {', '.join(data.classes)}, but the network was trained "
             f"on {', '.join(description.classes)}; give the set it was trained on with --dataset"
         )
-    return network, description, data
+    return network, description, data, notes

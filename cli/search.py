@@ -127,6 +127,7 @@ def _start(
         open_dataset,
         preset_text,
         resolve_preset,
+        resumed_config,
         take_folder,
         with_absolute_paths,
     )
@@ -141,10 +142,9 @@ def _start(
 
     if resume:
         table = overrides.pop("benchmark_table", None)  # may come later
-        options.refuse_with_resume(overrides)
         run = RunDir.open(path)
         held.enter_context(run.lock())
-        config = SearchConfig.from_dict(run.settings("search"), source=str(run.config))
+        config = resumed_config(run, "search", SearchConfig, overrides)
         if table:
             config = replace(config, benchmark_table=absolute(table))
         started = "resumed"

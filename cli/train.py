@@ -95,24 +95,29 @@ def _start(
     resume: bool,
 ) -> dict[str, Any]:
     from sdedge.cli.budget import carry_budget
-    from sdedge.cli.phases import open_dataset
+    from sdedge.cli.phases import open_dataset, resumed_config
     from sdedge.cli.progress import ConsoleReporter
+    from sdedge.data.provenance import read_images, searched_on
     from sdedge.genotype import load_genotype
     from sdedge.run import RunDir
     from sdedge.train.phase import TrainPhase
     from sdedge.train.runner import run_training
 
     if resume:
-        options.refuse_with_resume([*overrides, *(["genotype"] if name else [])])
         run = RunDir.open(path)
         held.enter_context(run.lock())
-        config = TrainConfig.from_dict(run.settings("train"), source=str(run.config))
+        others = ["genotype"] if name else []
+        config = resumed_config(run, "train", TrainConfig, overrides, *others)
         started = "resumed"
         data = open_dataset(config, out)
         phase = TrainPhase(config, load_genotype(run.genotype), data)
     else:
         config, genotype, path, started = _prepare(out, preset, overrides, name, path, held)
         data = open_dataset(config, out)
+        origin = path if name is None else checked_path(name)
+        if origin and (record := read_images(RunDir(origin).images("search"))):
+            for note in searched_on(record, data):
+                out.print(f"[yellow]{shown(note)}[/yellow]")
         phase = TrainPhase(config, genotype, data)
         run = RunDir.create(data.name, path)
         _take_folder(held, run.path, name)  # another may have made it meanwhile

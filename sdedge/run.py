@@ -4,6 +4,7 @@
     environment.json    commit, versions, device, threads, and which kernels ran, by phase
     metrics.jsonl       one JSON object a line, each with its "phase"
     search.checkpoint.safetensors, train.checkpoint.safetensors
+    search.images.json, train.images.json  which images each phase saw
     genotype.json  cell.svg  cell.png
     benchmark.json  benchmark.svg  benchmark.png
     weights.safetensors
@@ -148,6 +149,10 @@ class RunDir:
         """State from which `phase` resumes."""
         return self.path / f"{phase}.checkpoint.safetensors"
 
+    def images(self, phase: str) -> Path:
+        """Which images `phase` saw."""
+        return self.path / f"{phase}.images.json"
+
     def phases(self) -> dict[str, dict[str, Any]]:
         """The settings of all phases so far; empty in a new run directory."""
         if not self.config.exists():
@@ -185,6 +190,10 @@ class RunDir:
         environments = self.path / "environment.json"
         earlier = read_json(environments) if environments.exists() else {}
         write_json(environments, {**earlier, phase: dict(environment)})
+        self.record_settings(phase, settings)
+
+    def record_settings(self, phase: str, settings: Mapping[str, Any]) -> None:
+        """Write what `phase` runs with, beside the other phases."""
         write_json(self.config, {**self.phases(), phase: dict(settings)})
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:

@@ -61,7 +61,7 @@ def _read(index: Path) -> _Known:
 
 def _hashed(paths: list[str]) -> Iterable[str]:
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing releases the interpreter lock
+    with ThreadPoolExecutor(usable_cpus()) as pool:  # hashing releases the interpreter lock
         for part in pool.map(lambda chunk: [_digest(path) for path in chunk], chunks):
             yield from part
 

@@ -27,6 +27,7 @@ from sdedge.proportion import FEW_IMAGES, interval
 from sdedge.run import RunDir
 
 CARD = "model-card.md"
+DATA_NOTES = "data_notes"  # in export.json: what is to be known of the test images
 PER_CLASS = "per_class"  # in export.json: the dicts of ClassCount
 
 
@@ -140,10 +141,13 @@ def _advice(int8: Mapping[str, Any]) -> str:
 
 
 def _data(export: Mapping[str, Any], train: Mapping[str, Any], dataset: str) -> str:
+    unseen = ", which took no part in training"
+    if notes := export.get(DATA_NOTES):
+        unseen = f" (note: {'; '.join(map(markdown, notes))})"
     return (
         f"Trained on the training images of {dataset} (epochs: {train['epochs']}, batch size: "
         f"{train['batch_size']}, augmentation: {train['augmentation']}, seed: {train['seed']}); "
-        f"tested on {export['images']:,} of its test images, which took no part in training."
+        f"tested on {export['images']:,} of its test images{unseen}."
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sdedge.deploy.card import CARD, PER_CLASS, ClassCount
+from sdedge.deploy.card import CARD, DATA_NOTES, PER_CLASS, ClassCount
 from sdedge.deploy.int8.choose import Int8Report
 from sdedge.deploy.onnx.verify import ExportReport
 from sdedge.files import json_bytes, write_together
@@ -30,17 +30,21 @@ def write_export(
     report: ExportReport,
     by_class: Sequence[ClassCount],
     int8: tuple[bytes, Int8Report] | None = None,
+    data_notes: Sequence[str] = (),
 ) -> tuple[dict[str, Any], list[Path]]:
     """Write the ONNX files and export.json; gives its content, and the earlier files that went.
 
-    An INT8 file and figures of an earlier export go. Raises RunError when the folder cannot be
-    written: all is then as it was. A kill leaves files of one export only, if perhaps not all.
+    `data_notes` say what is to be known of the test images. An INT8 file and figures of an earlier
+    export go. Raises RunError when the folder cannot be written: all is then as it was. A kill
+    leaves files of one export only, if perhaps not all.
     """
     value = {**report.to_dict(), PER_CLASS: [asdict(count) for count in by_class]}
     files = {run.onnx: model}
     if int8 is not None:
         files[run.onnx_int8] = int8[0]
         value["int8"] = int8[1].to_dict()
+    if data_notes:
+        value[DATA_NOTES] = list(data_notes)
     files[run.path / _REPORT] = json_bytes(value, run.path / _REPORT)
     outdated = (*(run.path / name for name in _OUTDATED), run.onnx_int8)
     with run.lock():

@@ -24,6 +24,7 @@ from sdedge.config import SearchConfig
 from sdedge.data.augment import Preprocess
 from sdedge.data.catalog import Dataset
 from sdedge.data.pipeline import Batches
+from sdedge.data.provenance import ImageRecord
 from sdedge.device import (
     derived_seed,
     explain_out_of_memory,
@@ -116,6 +117,7 @@ class SearchPhase(Phase):
         self.seed = config.seed
         self.device = select_device(config.device)
         make_deterministic()
+        self.images = ImageRecord.of(dataset)
         self.data_fingerprint = dataset.fingerprint
         strategy = strategy or strategy_for(config)
         self.space = get_space(config.space)

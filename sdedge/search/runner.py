@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from sdedge.data.provenance import keep_record
 from sdedge.environment import describe_environment
 from sdedge.files import write_atomic
 from sdedge.genotype import Architecture
@@ -63,6 +64,9 @@ def run_search(
     with run.lock():
         if not resume:
             run.begin_phase("search", config.to_dict(), environment)
+        keep_record(run.images("search"), phase.images, resume=resume)
+        if resume:
+            run.record_settings("search", config.to_dict())  # the images may have moved
         seconds = run_phase(
             phase, run, reporter, resume=resume, checkpoint_seconds=config.checkpoint_seconds
         )

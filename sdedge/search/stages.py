@@ -16,6 +16,7 @@ from torch import Tensor
 from sdedge.checkpoint import under_prefix, with_prefix
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
+from sdedge.data.provenance import ImageRecord
 from sdedge.errors import RunError
 from sdedge.genotype import Architecture
 from sdedge.loop import Phase
@@ -51,6 +52,7 @@ class StagedSearch(Phase):
     ) -> None:
         self.config = config
         self.seed = config.seed
+        self.images = ImageRecord.of(dataset)
         self.data_fingerprint = dataset.fingerprint
         self.epochs = sum(stage.epochs for stage in stages)
         self._dataset, self._costs = dataset, costs

@@ -22,6 +22,7 @@ from sdedge.config import TrainConfig
 from sdedge.data.augment import Preprocess
 from sdedge.data.catalog import Dataset
 from sdedge.data.pipeline import Batches
+from sdedge.data.provenance import ImageRecord
 from sdedge.device import (
     derived_seed,
     explain_out_of_memory,
@@ -76,6 +77,7 @@ class TrainPhase(Phase):
         if config.auxiliary:
             check_auxiliary_size(image_size, config.stem)
         make_deterministic()
+        self.images = ImageRecord.of(dataset)
         self.data_fingerprint = dataset.fingerprint
         self.description = NetworkDescription(
             genotype=genotype,

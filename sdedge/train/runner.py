@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from sdedge.data.provenance import keep_record
 from sdedge.environment import describe_environment
 from sdedge.files import write_atomic
 from sdedge.loop import Reporter, run_phase
@@ -37,6 +38,9 @@ def run_training(
             # The settings come last: a run that has them can be resumed.
             write_atomic(run.genotype, description.genotype.to_json().encode())
             run.begin_phase("train", config.to_dict(), environment)
+        keep_record(run.images("train"), phase.images, resume=resume)
+        if resume:
+            run.record_settings("train", config.to_dict())  # the images may have moved
         seconds = run_phase(
             phase, run, reporter, resume=resume, checkpoint_seconds=config.checkpoint_seconds
         )
