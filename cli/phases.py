@@ -133,18 +133,21 @@ def _class_counts(counts: Mapping[str, tuple[int, int]]) -> str:
     return f"{len(parts):,} classes (training + test images): {classes}{rest}"
 
 
-def resumed_config(
-    run: RunDir, phase: str, kind: type[C], overrides: Mapping[str, Any], *others: str
-) -> C:
-    """The settings of a phase that goes on, whose images may have moved.
+def moved_settings(overrides: Mapping[str, Any], *others: str) -> dict[str, Any]:
+    """Where the images of a run that goes on are now; all that may come with --resume.
 
     Raises ConfigError for other settings among `overrides`, and for options named in `others`.
     """
     moved = {name: value for name, value in overrides.items() if name in MAY_MOVE}
     options.refuse_with_resume([*(name for name in overrides if name not in moved), *others])
     fixed = with_absolute_paths(moved)
+    return {name: fixed[name] for name in moved}
+
+
+def resumed_config(run: RunDir, phase: str, kind: type[C], moved: Mapping[str, Any]) -> C:
+    """The settings of a phase that goes on, whose images may have moved."""
     config = kind.from_dict(run.settings(phase), source=str(run.config))
-    return replace(config, **{name: fixed[name] for name in moved})
+    return replace(config, **moved)
 
 
 def open_training_data(

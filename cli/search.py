@@ -124,6 +124,7 @@ def _start(
     from sdedge.cli.nasbench import known_cells, report_epochs
     from sdedge.cli.phases import (
         absolute,
+        moved_settings,
         open_dataset,
         preset_text,
         resolve_preset,
@@ -142,9 +143,10 @@ def _start(
 
     if resume:
         table = overrides.pop("benchmark_table", None)  # may come later
+        moved = moved_settings(overrides)
         run = RunDir.open(path)
         held.enter_context(run.lock())
-        config = resumed_config(run, "search", SearchConfig, overrides)
+        config = resumed_config(run, "search", SearchConfig, moved)
         if table:
             config = replace(config, benchmark_table=absolute(table))
         started = "resumed"

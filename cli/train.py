@@ -95,7 +95,7 @@ def _start(
     resume: bool,
 ) -> dict[str, Any]:
     from sdedge.cli.budget import carry_budget
-    from sdedge.cli.phases import open_dataset, resumed_config
+    from sdedge.cli.phases import moved_settings, open_dataset, resumed_config
     from sdedge.cli.progress import ConsoleReporter
     from sdedge.data.provenance import read_images, searched_on
     from sdedge.genotype import load_genotype
@@ -104,10 +104,10 @@ def _start(
     from sdedge.train.runner import run_training
 
     if resume:
+        moved = moved_settings(overrides, *(["genotype"] if name else []))
         run = RunDir.open(path)
         held.enter_context(run.lock())
-        others = ["genotype"] if name else []
-        config = resumed_config(run, "train", TrainConfig, overrides, *others)
+        config = resumed_config(run, "train", TrainConfig, moved)
         started = "resumed"
         data = open_dataset(config, out)
         phase = TrainPhase(config, load_genotype(run.genotype), data)

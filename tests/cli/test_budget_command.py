@@ -70,7 +70,7 @@ def _small_space_and_shipped_profiles(
         (["--max-params", "20"], "no network of this space meets the budget"),
         (["--target", "pi4"], "pi4 limits nothing here"),
         (["--target", "pi4", "--max-latency-ms", "0.0001"], "needs --max-latency-ms "),
-        (["--resume", "--max-params", "20"], "leave out --dataset, --max-params"),
+        (["--resume", "--max-params", "20"], "leave out --max-params"),
     ],
 )
 def test_a_budget_that_cannot_be_is_refused_before_any_image_is_opened(
@@ -152,12 +152,12 @@ def test_a_folders_classes_are_known_before_any_image_is_opened(
     for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png", "owl/1.png", "owl/2.png"):
         file = tmp_path / "photos" / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"no image")
+        file.write_bytes(b"no image, " + name.encode())
     command = ("--dataset", tmp_path / "photos", "--data-root", tmp_path / "data", *size)
     result = sdedge("search", *command, "--max-params", "9")
     assert "no network of this space meets the budget" in result.stderr
     assert f"images of {expected} px" in result.stderr
-    assert not (tmp_path / "data").exists()
+    assert not (tmp_path / "data" / "cache").exists()
     config = SearchConfig(
         dataset=str(tmp_path / "photos"), max_params=9, image_size=8 if size else None
     )
