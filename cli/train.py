@@ -99,6 +99,7 @@ def _start(
     from sdedge.cli.progress import ConsoleReporter
     from sdedge.data.provenance import read_images, searched_on
     from sdedge.genotype import load_genotype
+    from sdedge.paths import checked_path
     from sdedge.run import RunDir
     from sdedge.train.phase import TrainPhase
     from sdedge.train.runner import run_training
