@@ -99,7 +99,6 @@ def _start(
     from sdedge.cli.progress import ConsoleReporter
     from sdedge.data.provenance import read_images, searched_on
     from sdedge.genotype import load_genotype
-    from sdedge.paths import checked_path
     from sdedge.run import RunDir
     from sdedge.train.phase import TrainPhase
     from sdedge.train.runner import run_training
@@ -115,8 +114,8 @@ def _start(
     else:
         config, genotype, path, started = _prepare(out, preset, overrides, name, path, held)
         data = open_dataset(config, out)
-        origin = path if name is None else checked_path(name)
-        if origin and (record := read_images(RunDir(origin).images("search"))):
+        searched = (RunDir(path) if path else None) if name is None else _named_run(name)
+        if searched and (record := read_images(searched.images("search"))):
             for note in searched_on(record, data):
                 out.print(f"[yellow]{shown(note)}[/yellow]")
         phase = TrainPhase(config, genotype, data)

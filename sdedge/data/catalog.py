@@ -82,7 +82,7 @@ def find_source(name: str, data_root: Path, image_size: int | None, seed: int) -
     if folder.exists():
         raise DataError(f"{name} is a file, not a folder of images; unpack it and pass the folder")
     if found := find_name(name, DATASETS):
-        return _source(found, data_root, image_size, seed)
+        return find_source(found, data_root, image_size, seed)
     raise DataError(
         f"{quoted(name)} is neither a data set nor a folder{suggestion(name, DATASETS)}; the data "
         f"sets are {', '.join(DATASETS)}"

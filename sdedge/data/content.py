@@ -7,7 +7,6 @@ cannot be written, files are read again.
 """
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,6 +18,7 @@ from sdedge.data.scan import File
 from sdedge.errors import RunError
 from sdedge.escape import printable
 from sdedge.files import write_atomic
+from sdedge.resources import usable_cpus
 
 __all__ = ["UNREADABLE", "file_digests"]
 
