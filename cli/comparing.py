@@ -18,6 +18,7 @@ from sdedge.compare.standings import Reference, look_up_trials
 from sdedge.compare.summary import NOTES, PARTS, TITLES, Table, summarise, undecided_searches
 from sdedge.compare.trial import RECORD, OpenDataset, cuts, place, run_trial, trial_config
 from sdedge.config import PhaseConfig, SearchConfig
+from sdedge.counted import counted
 from sdedge.errors import InterruptedRunError, RunError, SdedgeError
 from sdedge.files import write_json
 
@@ -87,8 +88,8 @@ def _announce(out: Console, plan: Plan, folder: Path, left: int) -> None:
     out.print(
         f"  space {config.space} on {shown(config.dataset)}, preset {plan.preset}; "
         f"{config.cells} cells{' a stage' if config.space == 'nas-bench-201' else ''} of "
-        f"{config.channels} channels; {shown(first.label)}: {config.epochs} epochs, batch "
-        f"{config.batch_size}"
+        f"{config.channels} channels; {shown(first.label)}: {counted(config.epochs, 'epoch')}, "
+        f"batch {config.batch_size}"
     )
     out.print(f"[dim]  folder {shown(folder)}; {left} trials to do[/dim]")
     if plan.recipe:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sdedge import __version__
+from sdedge.counted import counted
 from sdedge.errors import InterruptedRunError, SdedgeError
 from sdedge.escape import printable, quoted
 from sdedge.paths import checked_path
@@ -181,7 +182,7 @@ def milliseconds(value: float) -> str:
 
 def threads_text(count: int) -> str:
     """1 thread, 4 threads."""
-    return f"{count} thread" if count == 1 else f"{count} threads"
+    return counted(count, "thread")
 
 
 def architecture_lines(genotype: Mapping[str, Any]) -> list[str]:

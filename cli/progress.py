@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from sdedge.cli.output import architecture_lines, duration, mebibytes, percent, shown
+from sdedge.counted import counted
 from sdedge.loop import Estimate
 from sdedge.loop import Progress as PhaseProgress
 
@@ -50,7 +51,7 @@ class ConsoleReporter:
         self._console.print(
             f"[dim]about {duration(estimate.remaining_seconds)} to go: "
             f"{estimate.step_seconds:.2f} s a step on {estimate.device}, "
-            f"{estimate.epochs} epochs of {estimate.steps} steps; "
+            f"{counted(estimate.epochs, 'epoch')} of {counted(estimate.steps, 'step')}; "
             f"{mebibytes(estimate.peak_memory_bytes)} of memory so far[/dim]"
         )
 

@@ -19,6 +19,7 @@ from sdedge.cli.output import (
     shown,
 )
 from sdedge.config import SearchConfig
+from sdedge.counted import counted
 from sdedge.genotype import Genotype
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ def _announce(out: Console, config: SearchConfig, name: str, started: str, path:
     out.print(
         f"  task {config.task}{mask}; strategy {config.strategy}; {config.cells} cells "
         f"{'a stage, from' if config.space == 'nas-bench-201' else 'of'} {config.channels} "
-        f"channels; {config.epochs} epochs, batch {config.batch_size}, "
+        f"channels; {counted(config.epochs, 'epoch')}, batch {config.batch_size}, "
         f"seed {config.seed}"
     )
     out.print(f"[dim]  run directory {shown(path)}[/dim]")
@@ -226,8 +227,8 @@ def _remedy(config: SearchConfig) -> str:
     rate = f", a higher rate (--set alpha_lr={_FAST_ALPHA:g})"
     rest = f", an alpha_rest below {config.alpha_rest:g}"
     return (
-        f"Alpha moved in {config.epochs - resting} of {config.epochs} epochs, at a rate of "
-        f"{config.alpha_lr:g}: take more --epochs or --epoch-images"
+        f"Alpha moved in {config.epochs - resting} of {counted(config.epochs, 'epoch')}, at a "
+        f"rate of {config.alpha_lr:g}: take more --epochs or --epoch-images"
         f"{rate if config.alpha_lr < _FAST_ALPHA else ''}{rest if resting else ''}."
     )
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from sdedge.cli import options
 from sdedge.cli.output import accuracy_on, console, duration, guarded, percent, print_json, shown
 from sdedge.config import SearchConfig, TrainConfig
+from sdedge.counted import counted
 from sdedge.proportion import interval
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _start(
             carry_budget(origin, run)
     out.print(f"[bold]Train[/bold] on {shown(data.name)}, {started}")
     out.print(
-        f"  {config.cells} cells of {config.channels} channels; {config.epochs} epochs, "
+        f"  {config.cells} cells of {config.channels} channels; {counted(config.epochs, 'epoch')}, "
         f"batch {config.batch_size}, seed {config.seed}"
     )
     out.print(f"[dim]  run directory {shown(run.path)}[/dim]")

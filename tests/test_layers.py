@@ -52,6 +52,7 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
             "sdedge.proportion",
             "sdedge.errors",
             "sdedge.escape",
+            "sdedge.counted",
             "sdedge.names",
             "sdedge.paths",
             "sdedge.resources",

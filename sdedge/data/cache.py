@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sdedge.counted import counted
 from sdedge.data.dataset import Channels, Dataset, Masks, Split
 from sdedge.data.meta import META_FILE, Meta, read_meta
 from sdedge.data.npy import RowFile, map_rows
@@ -227,7 +228,11 @@ def _skipped_note(skipped: list[str], total: int) -> tuple[str, ...]:
     named = ", ".join(skipped[:_NAMED_FILES])
     more = len(skipped) - _NAMED_FILES
     rest = f" and {more} more" if more > 0 else ""
-    return (f"{len(skipped)} of {total} images could not be read and are left out: {named}{rest}",)
+    are = "is" if len(skipped) == 1 else "are"
+    return (
+        f"{len(skipped):,} of {counted(total, 'image')} could not be read and {are} left out: "
+        f"{named}{rest}",
+    )
 
 
 def _statistics(images: NDArray[np.uint8]) -> tuple[Channels, Channels]:

@@ -139,6 +139,15 @@ def test_unreadable_files_are_counted_and_named(
     assert load(folder).notes == dataset.notes  # told again when the cache is opened
 
 
+def test_a_single_unreadable_file_is_left_out(
+    tmp_path: Path, make_images: MakeFolder, load: Callable
+) -> None:
+    folder = make_images(tmp_path / "set", ("a", "b"), 4)
+    (folder / "a" / "bad.png").write_bytes(b"")
+    (note,) = load(folder).notes
+    assert note.startswith("1 of 9 images could not be read and is left out: ")
+
+
 def test_many_unreadable_files_are_named_in_part(
     tmp_path: Path, make_images: MakeFolder, load: Callable
 ) -> None:
@@ -146,6 +155,7 @@ def test_many_unreadable_files_are_named_in_part(
     for number in range(8):
         (folder / "a" / f"bad{number}.png").write_bytes(b"")
     (note,) = load(folder).notes
+    assert note.startswith("8 of 16 images could not be read and are left out: ")
     assert note.endswith("and 3 more")
     assert note.count("bad") == 5
 
