@@ -26,12 +26,15 @@ def bundle(
     """Pack the exported networks with a program that proves and measures them on a board."""
     from sdedge.cli.phases import open_training_data
     from sdedge.deploy.board.bundle import bundle_run
+    from sdedge.files import check_replaceable
     from sdedge.run import RunDir
 
     out = console(json_output=json_output)
     opened = RunDir.open(run)
     out.print(f"[dim]run directory {shown(opened.path)}[/dim]")
     opened.made_by(opened.onnx, "export")
+    if file is not None:
+        check_replaceable(file)  # before the minutes that a bundle may take
     with opened.lock() if file is None else nullcontext():
         data, _ = open_training_data(out, opened, dataset, data_root)
         path, models = bundle_run(opened, data.test, file)

@@ -17,6 +17,7 @@ from sdedge.schema import encode_json
 
 __all__ = [
     "append_line",
+    "check_replaceable",
     "explain_write_errors",
     "is_temporary",
     "json_bytes",
@@ -48,13 +49,28 @@ def explain_write_errors(path: Path, state: str = _UNCHANGED) -> Iterator[None]:
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` to `path` so that readers see the old file or the whole new one.
 
-    Raises RunError when the folder cannot be written or the disk is full.
+    A link stays, and the file that it leads to is written. Raises RunError when the folder cannot
+    be written, the disk is full, or `path` is a folder, a device or a pipe.
     """
+    check_replaceable(path)
     with explain_write_errors(path), ExitStack() as undo:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _stage(path, data, undo).replace(path)
+        file = Path(os.path.realpath(path))
+        _stage(file, data, undo).replace(file)
         undo.pop_all()
-    _sync_folder(path)
+    _sync_folder(file)
+
+
+def check_replaceable(path: Path) -> None:
+    """RunError where `path` is there and no file: a rename would put an end to a device."""
+    with explain_write_errors(path):
+        replaceable = path.is_file() or not path.exists()
+    if not replaceable:
+        what = "a folder" if path.is_dir() else "a device or a pipe"
+        raise RunError(
+            f"cannot write {printable(str(path))}: it is {what}. Give the name of a file; "
+            f"{_UNCHANGED}."
+        )
 
 
 def write_json(path: Path, value: object) -> None:
@@ -78,13 +94,11 @@ def write_together(files: Mapping[Path, bytes], *, outdated: Collection[Path] = 
     """
     first = next(iter(files))
     removed = []
+    for path in (*outdated, *files):
+        check_replaceable(path)
     with ExitStack() as undo:
         with explain_write_errors(first):
             staged = {path: _stage(path, data, undo) for path, data in files.items()}
-        for path in (*outdated, *files):
-            with explain_write_errors(path):
-                if path.is_dir():
-                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         for path in outdated:
             if path.exists():
                 with explain_write_errors(path, "some files there are gone; do it again"):

@@ -176,6 +176,35 @@ def test_every_call_that_fails_is_told_and_breaks_nothing(
             assert set(before) <= set(after)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("name", ["pipe", "link", "folder"])
+def test_what_is_no_file_is_not_replaced(tmp_path: Path, name: str) -> None:
+    """As root, a rename over /dev/null would put an end to it, for every program."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    (tmp_path / "folder").mkdir()
+    before = sorted((entry.name, entry.lstat().st_mode) for entry in tmp_path.iterdir())
+    path, other = tmp_path / name, tmp_path / "other"
+    for write in (
+        lambda: write_atomic(path, b"new"),
+        lambda: write_together({other: b"new", path: b"new"}),
+        lambda: write_together({other: b"new"}, outdated=[path]),
+    ):
+        with pytest.raises(RunError, match=rf"{name}: it is a .*Give the name of a file"):
+            write()
+        assert before == sorted((entry.name, entry.lstat().st_mode) for entry in tmp_path.iterdir())
+
+
+def test_a_link_stays_and_its_file_is_written(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real/file")
+    for data in (b"first", b"second"):
+        write_atomic(tmp_path / "link", data)
+        assert (tmp_path / "real/file").read_bytes() == data
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "link", "real"]
+
+
 def consistent(files: dict[str, bytes]) -> bool:
     """Whether the files of an export are of one export, the fp32 one among them."""
     there = {name: files[name] for name in OLD if name in files}

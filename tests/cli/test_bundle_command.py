@@ -110,3 +110,11 @@ def test_a_truncated_model_is_named_and_the_old_bundle_stays(run: RunDir) -> Non
     assert result.exit_code == 1
     assert "model.onnx" in result.stderr
     assert (run.path / "bundle.zip").read_bytes() == b"earlier"
+
+
+def test_a_place_that_takes_no_file_is_told_before_anything_is_run(run: RunDir) -> None:
+    for place in (run.path, Path(".")):
+        done = sdedge_bundle("--run", run.path, "--out", place)
+        assert done.exit_code == 1
+        assert "it is a folder. Give the name of a file" in " ".join(done.output.split())
+        assert "images" not in done.output

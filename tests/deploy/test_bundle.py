@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -260,6 +261,49 @@ class TestOnTheBoard:
         assert "manifest.json cannot be read" in complaint(run(board))
         (board / "manifest.json").write_text('{"format": 2}')
         assert "manifest.json is not of format 1" in complaint(run(board))
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            {"sha256": None},
+            {"sha256": []},
+            {"models": {}},
+            {"models": []},
+            {"models": [5]},
+            {"micro": [{}]},
+            {"micro": [{"file": "unknown.onnx", "precision": "fp32"}]},
+        ],
+        ids=str,
+    )
+    def test_a_manifest_of_other_types_is_damaged(
+        self, board: Path, damage: dict[str, object]
+    ) -> None:
+        manifest = json.loads((board / "manifest.json").read_text())
+        (board / "manifest.json").write_text(json.dumps({**manifest, **damage}))
+        assert "manifest.json is damaged" in complaint(run(board))
+
+    @pytest.mark.parametrize("field", ["file", "precision", "samples", "tolerance"])
+    def test_a_model_without_a_field_is_damage(self, board: Path, field: str) -> None:
+        manifest = json.loads((board / "manifest.json").read_text())
+        del manifest["models"][0][field]
+        (board / "manifest.json").write_text(json.dumps(manifest))
+        assert "manifest.json is damaged" in complaint(run(board))
+
+    def test_a_name_in_the_manifest_that_is_none_of_a_file_is_told(self, board: Path) -> None:
+        manifest = json.loads((board / "manifest.json").read_text())
+        manifest["sha256"]["a\0b"] = ""
+        (board / "manifest.json").write_text(json.dumps(manifest))
+        assert "cannot be read (embedded null byte)" in complaint(run(board))
+
+    def test_a_manifest_nested_without_end_is_told(self, board: Path) -> None:
+        (board / "manifest.json").write_text("[" * 100_000)
+        assert "manifest.json cannot be read" in complaint(run(board))
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+    def test_a_pipe_is_not_replaced_by_the_result(self, board: Path) -> None:
+        os.mkfifo(board / "pipe")
+        assert "choose another place with --out" in complaint(run(board, "--out=pipe"))
+        assert (board / "pipe").is_fifo()
 
     def test_a_model_that_does_not_load_is_named(self, tmp_path: Path) -> None:
         unknown = model(helper.make_node("Hologram", ["image"], ["logits"], domain="acme"))

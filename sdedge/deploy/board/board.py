@@ -41,25 +41,49 @@ FORMAT = 1
 HERE = Path(__file__).resolve().parent
 AGAIN = "copy the bundle to this machine again and unpack it"
 MICRO_SHARE = 0.1  # of the time of a network, for each micro-benchmark
+MANIFEST: dict[str, type] = {"sha256": dict, "models": list, "micro": list}
+MICRO: dict[str, type] = {"file": str, "precision": str}
+MODEL: dict[str, type] = {**MICRO, "samples": str, "tolerance": float}
 
 
 class BundleError(Exception):
     """The bundle or the result cannot be used; the message says why and the way out."""
 
 
+def has(value: object, fields: dict[str, type]) -> bool:
+    """Whether `value` is an object with fields of these names and types."""
+    return isinstance(value, dict) and all(
+        isinstance(value.get(name), kind) for name, kind in fields.items()
+    )
+
+
+def is_complete(manifest: dict[str, Any]) -> bool:
+    """Whether a manifest has all that is read of it, and a checksum for each file that it names."""
+    if not has(manifest, MANIFEST):
+        return False
+    models, micro = manifest["models"], manifest["micro"]
+    if not all(has(row, MODEL) for row in models) or not all(has(row, MICRO) for row in micro):
+        return False
+    files = {row["file"] for row in models + micro} | {row["samples"] for row in models}
+    return bool(models) and files <= manifest["sha256"].keys()
+
+
 def read_manifest() -> dict[str, Any]:
     """What this bundle holds, once every file of it is proved whole."""
     try:
         manifest: dict[str, Any] = json.loads((HERE / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"manifest.json cannot be read ({error}): {AGAIN}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BundleError(f"manifest.json is not of format {FORMAT}: {AGAIN}")
+    if not is_complete(manifest):
+        raise BundleError(f"manifest.json is damaged: {AGAIN}")
     for name, expected in manifest["sha256"].items():
         try:
             found = hashlib.sha256((HERE / name).read_bytes()).hexdigest()
-        except OSError as error:
-            raise BundleError(f"{name} cannot be read ({error.strerror}): {AGAIN}") from error
+        except (OSError, ValueError) as error:  # ValueError: no name of a file
+            reason = getattr(error, "strerror", error)
+            raise BundleError(f"{name} cannot be read ({reason}): {AGAIN}") from error
         if found != expected:
             raise BundleError(f"{name} is damaged (its sha256 is not the manifest's): {AGAIN}")
     return manifest
@@ -212,7 +236,7 @@ def write(path: Path, report: dict[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        os.replace(temporary, os.path.realpath(path))  # a link stays
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise BundleError(
@@ -241,7 +265,9 @@ def main() -> int:
     try:
         bench.check_threads(threads)
         bench.check_within(0, bench.MAX_SECONDS, seconds=settings.seconds)
-        if settings.out.is_dir() or not os.access(settings.out.absolute().parent, os.W_OK):
+        # Renaming over a device or a pipe, such as /dev/stdout, would put an end to it.
+        replaceable = settings.out.is_file() or not settings.out.exists()
+        if not replaceable or not os.access(settings.out.absolute().parent, os.W_OK):
             raise BundleError(f"cannot write {settings.out}: choose another place with --out")
         report = run(threads, settings.seconds, emulated)
         write(settings.out, report)
