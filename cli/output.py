@@ -26,8 +26,9 @@ P = ParamSpec("P")
 _BUG = (
     f"This is a bug in sdedge {__version__}: please report it with the lines above and the command."
 )
-# How torch says it, in exceptions of its own: on the CPU, then on a GPU.
-_NO_MEMORY = ("can't allocate memory", "out of memory")
+# How torch says it, in exceptions of its own: on the CPU, then on a GPU. Last, how the loader does,
+# where torch itself does not fit.
+_NO_MEMORY = ("can't allocate memory", "out of memory", "failed to map segment")
 
 
 def console(*, json_output: bool = False) -> Console:

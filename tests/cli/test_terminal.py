@@ -146,6 +146,7 @@ def test_a_signal_ends_a_command_with_a_line(name: str) -> None:
         (MemoryError(), "Error: memory ran out"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9"), "Error: memory ran out"),
         (RuntimeError("CUDA out of memory. Tried"), "Error: memory ran out"),
+        (ImportError("libtorch_cpu.so: failed to map segment from"), "Error: memory ran out"),
     ],
 )
 def test_what_the_machine_refuses_is_a_line(
