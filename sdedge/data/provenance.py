@@ -37,10 +37,20 @@ def read_images(path: Path) -> ImageRecord | None:
     return read_record(path, ImageRecord) if path.exists() else None
 
 
-def keep_record(path: Path, record: ImageRecord, *, resume: bool) -> None:
-    """Write the record of a phase that starts; RunError where one that resumes has other images."""
+def keep_record(path: Path, record: ImageRecord, *, checkpoint: Path, resume: bool) -> None:
+    """Write the record of a phase that starts.
+
+    Raises RunError where one that resumes has other images, or has a `checkpoint` and no record:
+    the images of now are no evidence of those it was trained on.
+    """
     kept = read_images(path) if resume else None
     if kept is None:
+        if resume and checkpoint.exists():
+            raise RunError(
+                f"{printable(str(path.parent))} has no {path.name}, which says what images "
+                f"{checkpoint.name} was made with (earlier versions did not write it), so it "
+                "cannot go on; start a new run. What it has finished can be exported and measured."
+            )
         write_json(path, record.to_dict())
     elif kept.fingerprint != record.fingerprint:
         raise RunError(

@@ -64,7 +64,9 @@ def run_search(
     with run.lock():
         if not resume:
             run.begin_phase("search", config.to_dict(), environment)
-        keep_record(run.images("search"), phase.images, resume=resume)
+        keep_record(
+            run.images("search"), phase.images, checkpoint=run.checkpoint("search"), resume=resume
+        )
         if resume:
             run.record_settings("search", config.to_dict())  # the images may have moved
         seconds = run_phase(

@@ -38,7 +38,9 @@ def run_training(
             # The settings come last: a run that has them can be resumed.
             write_atomic(run.genotype, description.genotype.to_json().encode())
             run.begin_phase("train", config.to_dict(), environment)
-        keep_record(run.images("train"), phase.images, resume=resume)
+        keep_record(
+            run.images("train"), phase.images, checkpoint=run.checkpoint("train"), resume=resume
+        )
         if resume:
             run.record_settings("train", config.to_dict())  # the images may have moved
         seconds = run_phase(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -76,14 +77,28 @@ def test_test_images_that_a_search_saw_are_told(trained: Dataset) -> None:
 
 def test_a_phase_goes_on_with_the_same_images_alone(trained: Dataset, tmp_path: Path) -> None:
     path, record = tmp_path / "run" / "train.images.json", ImageRecord.of(trained)
-    keep_record(path, record, resume=False)
+    keep = partial(keep_record, path, checkpoint=tmp_path / "run" / "none")
+    keep(record, resume=False)
     assert read_images(path) == record
-    keep_record(path, record, resume=True)
+    keep(record, resume=True)
     other = replace(record, fingerprint="other")
     with pytest.raises(RunError, match="was started with other images"):
-        keep_record(path, other, resume=True)
-    keep_record(path, other, resume=False)  # a new start
+        keep(other, resume=True)
+    keep(other, resume=False)  # a new start
     assert read_images(path) == other
+
+
+def test_a_refused_resume_does_not_make_up_a_record(trained: Dataset, tmp_path: Path) -> None:
+    """As evidence it would make an export of that run say that no test image was trained on."""
+    path, checkpoint = tmp_path / "train.images.json", tmp_path / "train.checkpoint.safetensors"
+    record = ImageRecord.of(trained)
+    checkpoint.touch()
+    with pytest.raises(RunError, match=r"has no train\.images\.json.* exported and measured"):
+        keep_record(path, record, checkpoint=checkpoint, resume=True)
+    assert not path.exists()
+    checkpoint.unlink()  # killed before the first one: the same start again
+    keep_record(path, record, checkpoint=checkpoint, resume=True)
+    assert read_images(path) == record
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
