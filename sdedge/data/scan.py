@@ -102,12 +102,14 @@ def _images(folder: Path, top: Path, root: Path, left_out: LeftOut) -> Iterator[
                 left_out.add("behind a link to a folder", _relative(entry, root))
             else:
                 yield from _images(Path(entry.path), top, root, left_out)
-        elif suffix in IMAGE_SUFFIXES and (entry.is_file() or entry.is_symlink()):
+        elif not entry.is_file() and os.path.exists(entry.path):
+            # A device or a pipe, or a link to one: it may have no end.
+            left_out.add("no regular file", _relative(entry, root))
+        elif suffix in IMAGE_SUFFIXES:
             yield _described(entry, prefix + entry.name)
         else:
             known = "of no image format that is read" if suffix else "without a suffix"
-            special = "" if entry.is_file() or entry.is_symlink() else "no regular file"
-            left_out.add(special or known, _relative(entry, root))
+            left_out.add(known, _relative(entry, root))
 
 
 def _described(entry: os.DirEntry[str], name: str) -> File:

@@ -96,6 +96,8 @@ def test_files_that_are_not_used_are_named_with_the_reason(
     (folder / "a" / "photo.heic").write_bytes(b"\0")
     (folder / "a" / "scan").write_bytes(b"\0")
     os.mkfifo(folder / "b" / "pipe.png")  # to open it would wait for ever
+    (folder / "b" / "piped.png").symlink_to("pipe.png")
+    (folder / "b" / "zero.png").symlink_to("/dev/zero")  # has no end
     (folder / "b" / "link").symlink_to(folder / "a")
     (folder / "b" / "@eaDir" / "000.png").mkdir(parents=True)
     for name in ("SYNOPHOTO_THUMB_M.jpg", "SYNOPHOTO_THUMB_S.jpg"):
@@ -104,14 +106,14 @@ def test_files_that_are_not_used_are_named_with_the_reason(
     assert dataset.classes == ("a", "b")
     assert len(dataset.train.labels) + len(dataset.test.labels) == 10
     (note,) = dataset.notes
-    assert note.startswith("11 files are left out: ")
+    assert note.startswith("13 files are left out: ")
     for part in (
         "3 of a file server or desktop (a/Thumbs.db, b/@eaDir/000.png/SYNOPHOTO_THUMB_",
         "2 hidden (.git, a/.hidden.png)",
         "2 of no image format that is read (a/notes.txt, a/photo.heic)",
         "1 outside the class folders (README.md)",
         "1 without a suffix (a/scan)",
-        "1 no regular file (b/pipe.png)",
+        "3 no regular file (b/pipe.png, b/piped.png, b/zero.png)",
         "1 behind a link to a folder (b/link)",
     ):
         assert part in note
