@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 # From top to bottom; a module may import from its own group and from the layers below it.
 LAYERS: list[dict[str, tuple[str, ...]]] = [
     {"cli": ("sdedge.cli", "sdedge.__main__")},
+    {"pipeline": ("sdedge.pipeline",)},
     {
         "analysis": ("sdedge.analysis",),
         "deploy": (
@@ -108,6 +109,7 @@ def test_imports_point_down(module: str, file: Path) -> None:
         "sdedge.genotype",
         "sdedge.nasbench201",
         "sdedge.search.benchmark_table",
+        "sdedge.pipeline.events",
         "sdedge.cli.main",
     ],
 )
