@@ -124,7 +124,8 @@ def test_a_closed_pipe_is_no_error(command: list[str]) -> None:
 def test_a_signal_ends_a_command_with_a_line(name: str) -> None:
     number = getattr(signal, name)
     code = (
-        "import os, sys\nfrom sdedge.cli import terminal\n"
+        "import os, signal, sys\nfrom sdedge.cli import terminal\n"
+        f"signal.signal({int(number)}, signal.SIG_DFL)\n"  # the tests may run under nohup
         "def work():\n"
         f"    try: os.kill(os.getpid(), {int(number)}); sys.exit('went on')\n"
         "    finally: print('cleared away')\n"
