@@ -223,13 +223,13 @@ _FAST_ALPHA = 6e-3  # of the preset for few steps
 
 def _remedy(config: SearchConfig) -> str:
     """What makes alpha move further."""
-    resting = round(config.alpha_rest * config.epochs)
+    waited = round(config.alpha_warmup * config.epochs)
     rate = f", a higher rate (--set alpha_lr={_FAST_ALPHA:g})"
-    rest = f", an alpha_rest below {config.alpha_rest:g}"
+    shorter = f", an alpha_warmup below {config.alpha_warmup:g}"
     return (
-        f"Alpha moved in {config.epochs - resting} of {counted(config.epochs, 'epoch')}, at a "
+        f"Alpha moved in {config.epochs - waited} of {counted(config.epochs, 'epoch')}, at a "
         f"rate of {config.alpha_lr:g}: take more --epochs or --epoch-images"
-        f"{rate if config.alpha_lr < _FAST_ALPHA else ''}{rest if resting else ''}."
+        f"{rate if config.alpha_lr < _FAST_ALPHA else ''}{shorter if waited else ''}."
     )
 
 

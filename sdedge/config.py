@@ -56,6 +56,7 @@ def parse_settings(
     return parsed
 
 
+_RENAMED = {"alpha_rest": "alpha_warmup"}  # settings of earlier versions
 _PATHS = {"dataset", "data_root", "target", "benchmark_table"}  # or names
 
 
@@ -139,7 +140,8 @@ class PhaseConfig:
         known = _types(cls)
         if unknown := sorted(values.keys() - known.keys()):
             names, known_names = ", ".join(map(_cut, unknown)), ", ".join(sorted(known))
-            closest = suggestion(unknown[0], known)
+            new_name = _RENAMED.get(unknown[0])
+            closest = f" (did you mean {new_name}?)" if new_name else suggestion(unknown[0], known)
             raise ConfigError(f"unknown settings {names}{closest}; choose from {known_names}")
         return {name: check_setting(name, value, known[name]) for name, value in values.items()}
 
@@ -187,8 +189,8 @@ class SearchConfig(PhaseConfig):
     alpha_lr: bounds.Positive = 3e-4
     alpha_betas: tuple[bounds.ShareBelow1, bounds.ShareBelow1] = (0.5, 0.999)
     alpha_decay: bounds.NotNegative = 1e-3
-    # Share of the epochs, from the first, in which alpha rests: weights learn before skips win.
-    alpha_rest: bounds.Share = 0.0
+    # Share of the epochs, from the first, that train weights alone: they learn before skips win.
+    alpha_warmup: bounds.Share = 0.0
     # Of the search half, for each epoch's accuracy; None: all.
     valid_images: bounds.Images | None = None
     # The budget that the network is to fit; None: no limit. 1 kB is 1024 bytes.
@@ -269,7 +271,7 @@ class SearchConfig(PhaseConfig):
                 "epoch_images": 1600,
                 "valid_images": 512,
                 "alpha_lr": 6e-3,  # fewer steps for alpha, so longer ones
-                "alpha_rest": 0.3,
+                "alpha_warmup": 0.3,
             },
             "demo": {
                 "dataset": "shapes",
@@ -280,7 +282,7 @@ class SearchConfig(PhaseConfig):
                 "epoch_images": 384,
                 "valid_images": 256,
                 "alpha_lr": 2e-2,
-                "alpha_rest": 0.34,
+                "alpha_warmup": 0.34,
             },
         }
 

@@ -84,8 +84,8 @@ def test_settings_out_of_range_are_refused_everywhere(
         ("alpha_betas", (0.5, 1.0)),
         ("alpha_betas", (-0.1, 0.999)),
         ("alpha_decay", -1e-3),
-        ("alpha_rest", -0.1),
-        ("alpha_rest", 1.1),
+        ("alpha_warmup", -0.1),
+        ("alpha_warmup", 1.1),
         ("valid_images", 0),
         ("impl", "cuda"),
         ("max_latency_ms", 20.0),  # of which device?
@@ -326,3 +326,8 @@ def test_nas_bench_201_has_its_own_depth_and_length() -> None:
     assert SearchConfig.from_preset("quick", {**space, "cells": 2}).cells == 2
     with pytest.raises(ConfigError, match="only cells of the DARTS space are priced"):
         SearchConfig.from_preset("paper", {**space, "max_params": 10**6})
+
+
+def test_a_setting_of_an_earlier_version_is_refused_with_its_new_name() -> None:
+    with pytest.raises(ConfigError, match=r"alpha_rest \(did you mean alpha_warmup\?\)"):
+        SearchConfig.check({"alpha_rest": 0.3})

@@ -216,7 +216,7 @@ def test_what_waits_for_the_device_is_noticed() -> None:
 @pytest.mark.parametrize(
     ("settings", "alpha_steps"),
     [
-        ({"alpha_rest": 0.3, "epochs": 3}, 4),
+        ({"alpha_warmup": 0.3, "epochs": 3}, 4),
         ({"strategy": "darts-2nd", "task": "classification", "impl": "reference"}, 4),
     ],
     ids=["semantic", "second order"],

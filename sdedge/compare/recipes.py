@@ -28,7 +28,7 @@ class Recipe:
 
 
 # UnNAS's settings of the proxies, by which the paper compares (its Table VII).
-_PROXY = ":weight_lr_min=0:alpha_rest=0.02"
+_PROXY = ":weight_lr_min=0:alpha_warmup=0.02"
 _ROTATION = ":batch_size=32:weight_lr=0.0125"
 _PROXIES = (
     "rotation" + _PROXY + _ROTATION,

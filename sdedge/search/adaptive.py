@@ -77,7 +77,7 @@ class AdaptiveSearch(SearchPhase):
 
     def _where_to(self, scheduled: int) -> int | None:
         go_back = self.bilevel.strategy.go_back
-        if go_back is None or scheduled not in self.held or self._alpha_rests(scheduled):
+        if go_back is None or scheduled not in self.held or self._in_alpha_warmup(scheduled):
             return None
         back = go_back(self.course) if self._more_decay > self._decay else None
         return back if back in self.held else None

@@ -196,8 +196,8 @@ class SearchPhase(Phase):
         self.preprocess = Preprocess(*normalisation, None, self.device)
 
     def relative_cost(self, epoch: int) -> float:
-        """While alpha rests there is only the weight step, the dearer of the two."""
-        return 0.55 if self._alpha_rests(epoch) else 1.0
+        """During the warmup there is only the weight step, the more expensive of the two."""
+        return 0.55 if self._in_alpha_warmup(epoch) else 1.0
 
     def begin_epoch(self, epoch: int) -> None:
         """Set the learning rate of the weights: a cosine, per epoch (DARTS, section A.1.2)."""
@@ -220,7 +220,7 @@ class SearchPhase(Phase):
         """One alpha step, then one weight step; a fresh mask for either batch."""
         task = self.bilevel.task
         train, search = (task.prepare(self.augment(images), labels) for images, labels in batch)
-        if not self._alpha_rests(epoch):
+        if not self._in_alpha_warmup(epoch):
             if self.bilevel.budget and step % max(1, self.steps // ADJUSTMENTS) == 0:
                 self.bilevel.budget.adjust(self.genotype())
             self.alpha_step(train, train if self.bilevel.strategy.single_level else search)
@@ -273,11 +273,11 @@ class SearchPhase(Phase):
     def ended(self, records: Sequence[Mapping[str, Any]]) -> bool:
         """Whether the strategy stops the search here."""
         stop = self.bilevel.strategy.stop
-        resting = not records or self._alpha_rests(len(records) - 1)
-        return stop is not None and not resting and stop(records) is not None
+        warming_up = not records or self._in_alpha_warmup(len(records) - 1)
+        return stop is not None and not warming_up and stop(records) is not None
 
-    def _alpha_rests(self, epoch: int) -> bool:
-        return epoch < round(self.config.alpha_rest * self.config.epochs)
+    def _in_alpha_warmup(self, epoch: int) -> bool:
+        return epoch < round(self.config.alpha_warmup * self.config.epochs)
 
     def genotype(self) -> Architecture:
         """The genotype that the present alphas derive to."""

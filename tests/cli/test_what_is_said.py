@@ -46,13 +46,13 @@ class TestUndecidedSearch:
         assert (result.undecided, result.relative_entropy) == (False, None)
 
     def test_it_is_said_with_what_to_do(self, tmp_path: Any) -> None:
-        config = SearchConfig(epochs=10, alpha_rest=0.3, alpha_lr=3e-4)
+        config = SearchConfig(epochs=10, alpha_warmup=0.3, alpha_lr=3e-4)
         text = said(_report, found(0.9998, 1.0), config, tmp_path)
         assert "has not decided anything" in text
         assert "99.98% of that of uniform ones" in text
         assert "Alpha moved in 7 of 10 epochs, at a rate of 0.0003" in text
         assert "--set alpha_lr=0.006" in text
-        assert "an alpha_rest below 0.3" in text
+        assert "an alpha_warmup below 0.3" in text
         fast = SearchConfig(epochs=10, alpha_lr=0.02)
         assert "higher rate" not in said(_report, found(0.9998, 1.0), fast, tmp_path)
         assert "not decided" not in said(_report, found(0.7, 0.8), config, tmp_path)

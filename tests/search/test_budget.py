@@ -288,10 +288,10 @@ def test_a_limit_that_is_never_broken_changes_nothing(
 
 
 @pytest.mark.slow
-def test_while_alpha_rests_no_multiplier_moves(
+def test_during_the_alpha_warmup_no_multiplier_moves(
     tiny_dataset: Dataset, reporter: Reporter, tmp_path: Path
 ) -> None:
-    phase = budgeted(tiny_dataset, limit=6.0, alpha_rest=0.5)
+    phase = budgeted(tiny_dataset, limit=6.0, alpha_warmup=0.5)
     records = searched(phase, tmp_path / "run", reporter).read_metrics("search")
     first, second = (record["budget"]["max_params"]["multiplier"] for record in records)
     assert first == 0 < second

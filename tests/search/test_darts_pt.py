@@ -210,7 +210,7 @@ def test_a_decided_edge_gives_alpha_no_gradient_and_perturbation_ends() -> None:
 def test_the_stages_of_the_paper() -> None:
     search, decide = search_and_decide(SearchConfig(epochs=131))
     assert (search.epochs, decide.epochs, decide.carry) == (50, 81, True)
-    assert decide.settings == {"weight_lr": pytest.approx(0.0025), "alpha_rest": 1.0}
+    assert decide.settings == {"weight_lr": pytest.approx(0.0025), "alpha_warmup": 1.0}
     assert NODES == [[2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12, 13]]
 
 
@@ -270,7 +270,7 @@ def test_the_second_stage_goes_on_with_what_the_first_learned(tiny_dataset: Data
     assert all(torch.equal(carried[name], tensor) for name, tensor in learned.items())
     for step, batch in enumerate(phase.batches(1, 0)):
         phase.step(1, step, batch)
-    assert torch.equal(second.alphas["cell"], first.alphas["cell"])  # alpha rests
+    assert torch.equal(second.alphas["cell"], first.alphas["cell"])  # during its warmup
     assert not torch.equal(second.weight_list[0], first.weight_list[0])
 
 

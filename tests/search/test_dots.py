@@ -189,7 +189,7 @@ def staged(dataset: Dataset) -> StagedSearch:
         "epoch_images": 8,
         "valid_images": 4,
         "alpha_lr": 0.1,
-        "alpha_rest": 0.0,
+        "alpha_warmup": 0.0,
         "device": "cpu",
     }
     phase = build_search(SearchConfig(**settings), dataset)

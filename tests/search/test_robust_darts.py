@@ -108,7 +108,7 @@ def adaptive(dataset: Dataset, **changes: Any) -> AdaptiveSearch:
         "channels": 2,
         "cells": 1,
         "epochs": 12,
-        "alpha_rest": 0.0,
+        "alpha_warmup": 0.0,
         "batch_size": 4,
         "epoch_images": 4,
         "valid_images": 4,
@@ -234,10 +234,10 @@ def test_where_the_decay_cannot_grow_nothing_goes_back(tiny_dataset: Dataset, de
     assert len(list(run_epochs(adaptive(tiny_dataset, weight_decay=decay)))) == 12
 
 
-def test_while_alpha_rests_nothing_goes_back(
+def test_during_the_alpha_warmup_nothing_goes_back(
     tiny_dataset: Dataset,
 ) -> None:
-    assert len(list(run_epochs(adaptive(tiny_dataset, alpha_rest=0.99)))) == 12
+    assert len(list(run_epochs(adaptive(tiny_dataset, alpha_warmup=0.99)))) == 12
 
 
 def test_what_it_does_not_combine_with() -> None:

@@ -183,11 +183,11 @@ def test_a_second_order_search_resumes_to_the_bit(
     assert timeless(crashed) == records
 
 
-def test_alpha_rests_until_its_first_epoch(
+def test_alpha_is_fixed_during_its_warmup(
     tiny_dataset: Dataset, reporter: Reporter, tmp_path: Path
 ) -> None:
     run = RunDir.create("s", tmp_path / "run")
-    phase, records = searched(tiny_dataset, run, reporter, alpha_rest=0.5, task="classification")
+    phase, records = searched(tiny_dataset, run, reporter, alpha_warmup=0.5, task="classification")
     untouched = SearchPhase(config(task="classification"), tiny_dataset).end_epoch(0)
     for name in ("alpha_entropy_normal", "alpha_entropy_reduce"):
         assert records[0][name] == untouched[name] > records[1][name]

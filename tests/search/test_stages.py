@@ -53,7 +53,7 @@ def first_dropout(stage: Stage) -> float:
 
 
 def test_the_stages_of_the_paper() -> None:
-    stages = three_stages(SearchConfig(cells=5, epochs=75, alpha_rest=0.4))
+    stages = three_stages(SearchConfig(cells=5, epochs=75, alpha_warmup=0.4))
     assert [stage.settings["cells"] for stage in stages] == [5, 11, 17]
     assert [stage.epochs for stage in stages] == [25, 25, 25]
     assert list(map(first_dropout, stages)) == pytest.approx([0, 0.4 * 24 / 25, 0.7 * 24 / 25])

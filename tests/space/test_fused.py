@@ -289,7 +289,7 @@ def test_the_default_is_the_fused_supernet_and_reference_the_plain_one() -> None
 
 def searched(impl: Impl, dataset: Dataset, path: Path, reporter: Reporter) -> dict[str, Tensor]:
     """The alphas after three epochs."""
-    settings = {"epochs": 3, "batch_size": 4, "channels": 4, "patch_size": 8, "alpha_rest": 0.0}
+    settings = {"epochs": 3, "batch_size": 4, "channels": 4, "patch_size": 8, "alpha_warmup": 0.0}
     whole = {"epoch_images": None, "valid_images": None}
     config = SearchConfig.from_preset("demo", {"impl": impl, **settings, **whole})
     phase = SearchPhase(config, dataset)

@@ -5,7 +5,7 @@ other, drawn at random, it keeps the operation whose removal costs most accuracy
 between. Then each node drops, one by one, the edges whose removal costs least, until two are left.
 
 An edge that was decided mixes its operation with weight 1 (the authors' code); `none` is never
-kept. Alpha rests meanwhile. A cell of nas-bench-201 has all its edges, so only operations are
+kept. Alpha is fixed meanwhile. A cell of nas-bench-201 has all its edges, so only operations are
 decided there. A budget weighs on alpha, and so on no decision.
 """
 
@@ -44,7 +44,7 @@ def search_and_decide(config: SearchConfig) -> list[Stage]:
         Stage(epochs=first),
         Stage(
             epochs=max(1, config.epochs - first),
-            settings={"weight_lr": config.weight_lr / 10, "alpha_rest": 1.0},
+            settings={"weight_lr": config.weight_lr / 10, "alpha_warmup": 1.0},
             vary=deciding,
             carry=True,
         ),

@@ -3,8 +3,8 @@
 The operation search has a softmax over the operations without weights of each edge, and one over
 its convolutions; the best of either stays, the best but `none` of the first, as `none` is never
 derived. The topology search starts anew with those two: a softmax over the pairs of edges that
-enter a node, with a temperature that falls, weighs each edge by the pairs that hold it. Alpha rests
-in the first half of both.
+enter a node, with a temperature that falls, weighs each edge by the pairs that hold it. The first
+half of either is a warmup, in which alpha is fixed.
 
 The two operations of an edge have new alphas, and a softmax at a thousandth of the temperature of
 the pairs (the authors' code). The authors learn the topology on all training images, at one level:
@@ -38,7 +38,7 @@ _FREE = sum(name in PARAMETER_FREE_OPERATIONS for name in DARTS_OPERATIONS)  # t
 def two_stages(config: SearchConfig) -> list[Stage]:
     """Operations in three sevenths of the epochs, and topology in the rest."""
     first = max(1, round(config.epochs * _EPOCHS[0] / sum(_EPOCHS)))
-    cooling = falling_temperature(config.alpha_rest)
+    cooling = falling_temperature(config.alpha_warmup)
 
     def of_topology(strategy: Strategy) -> Strategy:
         return replace(
@@ -56,12 +56,12 @@ def two_stages(config: SearchConfig) -> list[Stage]:
     ]
 
 
-def falling_temperature(rest: float) -> Callable[[int, int], float]:
-    """From 10 to 0.02 by the same factor an epoch, once alpha does not rest any more."""
+def falling_temperature(warmup: float) -> Callable[[int, int], float]:
+    """From 10 to 0.02 by the same factor an epoch, once the warmup of alpha is over."""
 
     def temperature(epoch: int, epochs: int) -> float:
-        resting = round(rest * epochs)
-        passed = max(0, epoch - resting) / max(1, epochs - resting - 1)
+        waited = round(warmup * epochs)
+        passed = max(0, epoch - waited) / max(1, epochs - waited - 1)
         return float(_HOTTEST * (_COLDEST / _HOTTEST) ** passed)
 
     return temperature
@@ -157,7 +157,7 @@ DOTS = replace(
     name="dots",
     summary="operations within two groups first; then, anew, pairs of edges for each node",
     paper="https://arxiv.org/abs/2010.04969",
-    settings={"epochs": sum(_EPOCHS), "alpha_betas": (0.9, 0.999), "alpha_rest": 0.5},
+    settings={"epochs": sum(_EPOCHS), "alpha_betas": (0.9, 0.999), "alpha_warmup": 0.5},
     excludes={
         "darts-plus": _TO_THE_END,
         "robust-es": _TO_THE_END,

@@ -36,7 +36,7 @@ def three_stages(config: SearchConfig) -> list[Stage]:
         Stage(
             epochs=epochs,
             settings={"cells": round(depth * config.cells)},
-            vary=partial(_dropping_skips, dropout_on_skips(start, config.alpha_rest)),
+            vary=partial(_dropping_skips, dropout_on_skips(start, config.alpha_warmup)),
             narrow=partial(keep_strongest, keep=keep),
             cost=depth * held,
         )
@@ -59,14 +59,14 @@ def strongest(weights: Tensor, keep: int) -> Tensor:
     return kept.scatter_(1, weights.topk(keep, dim=1).indices, True)
 
 
-def dropout_on_skips(start: float, rest: float) -> Callable[[int, int], float]:
-    """Falls a little while alpha rests, and exponentially after (the authors' code)."""
+def dropout_on_skips(start: float, warmup: float) -> Callable[[int, int], float]:
+    """Falls a little during the warmup of alpha, and exponentially after (the authors' code)."""
 
     def share(epoch: int, epochs: int) -> float:
-        resting = round(rest * epochs)
-        if epoch < resting:
+        waited = round(warmup * epochs)
+        if epoch < waited:
             return start * (epochs - epoch - 1) / epochs
-        return start * math.exp(-0.2 * (epoch - resting))
+        return start * math.exp(-0.2 * (epoch - waited))
 
     return share
 
@@ -101,7 +101,7 @@ P_DARTS = replace(
         "cells": 5,
         "weight_lr_min": 0.0,
         "alpha_lr": 6e-4,
-        "alpha_rest": 0.4,  # 10 of the 25 epochs of a stage
+        "alpha_warmup": 0.4,  # 10 of the 25 epochs of a stage
     },
     excludes={
         "darts-plus": "its stages go on to their ends",

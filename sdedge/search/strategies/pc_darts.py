@@ -50,7 +50,7 @@ PC_DARTS = replace(
         "weight_lr": 0.1,
         "weight_lr_min": 0.0,
         "alpha_lr": 6e-4,
-        "alpha_rest": 0.3,  # 15 of 50 epochs
+        "alpha_warmup": 0.3,  # 15 of 50 epochs
     },
     partial=4,
     initial_alphas=alphas_and_edge_weights,
