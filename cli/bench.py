@@ -12,7 +12,7 @@ from sdedge.cli.output import console, guarded, print_json
 from sdedge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sdedge.deploy.fit.survey import Row
+    from sdedge.deploy.fit.evaluate import TargetReport
     from sdedge.deploy.graph.read import Precision
 
 DEVICES = ("cpu",)
@@ -74,7 +74,7 @@ def bench(
         confidence=confidence,
     )
     if device is not None and device not in DEVICES:
-        raise ConfigError(f"device is {device!r}; there is: {', '.join(DEVICES)}")
+        raise ConfigError(f"device is {device!r}; choose from {', '.join(DEVICES)}")
     if target is not None and all_targets:
         raise ConfigError(f"--target {target} and --all-targets exclude each other; leave out one")
     chosen, image = _precision(precision, int8=int8), options.image_shape(shape)
@@ -82,11 +82,11 @@ def bench(
     out = console(json_output=json_output)
     network.tell(out)
     budget = network.budget()
-    if limits.given and target is None and not all_targets and budget and budget.target:
+    if limits.active and target is None and not all_targets and budget and budget.target:
         target = budget.target.name
     predicts = target is not None or all_targets
     measures = device is not None or not predicts
-    if not predicts and (limits.given or partial or (confidence and not budget)):
+    if not predicts and (limits.active or partial or (confidence and not budget)):
         raise ConfigError(
             "limits, --confidence and --partial are of a prediction; add --target or --all-targets"
         )
@@ -116,7 +116,7 @@ def bench(
             value |= network.compare(out, rows, limits, measured)
         elif device is None:
             value |= network.verdict(out, measured, confidence)
-        value["mlperf_tiny"] = network.place(out)
+        value["mlperf_tiny"] = network.score(out)
         network.rewrite_card()
     if json_output:
         print_json(value)
@@ -132,13 +132,13 @@ def start_bench(out: Console, path: Path | None, model: Path | None) -> dict[str
             "model_path": str(network.model),
             **measured.to_dict(),
             **network.verdict(out, measured),
-            "mlperf_tiny": network.place(out),
+            "mlperf_tiny": network.score(out),
         }
         network.rewrite_card()
     return value
 
 
-def _threads_of_host(rows: "list[Row]") -> int | None:
+def _threads_of_host(rows: "list[TargetReport]") -> int | None:
     """To be comparable with its prediction; another device's threads are not this machine's."""
     from sdedge.deploy.targets.target import HOST
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from sdedge.cli.fits import print_device, print_devices, print_notes, print_standings
 from sdedge.cli.output import mebibytes, shown, table, threads_text
+from sdedge.cli.render.fits import print_device, print_devices, print_notes, print_scores
 from sdedge.errors import ConfigError, RunError
 from sdedge.files import write_json
 from sdedge.run import RunDir, read_json
 
 if TYPE_CHECKING:
     from sdedge.deploy.fit.check import Limits
+    from sdedge.deploy.fit.evaluate import TargetReport
     from sdedge.deploy.fit.requirements import Requirements
-    from sdedge.deploy.fit.survey import Row
     from sdedge.deploy.graph.read import Precision
     from sdedge.deploy.latency.profiler import BenchResult
 
@@ -60,15 +60,15 @@ class BenchedNetwork:
         """The limits given, or where there are none the budget's, and say so."""
         from sdedge.cli.budget import listed_limits
 
-        if given.given:
+        if given.active:
             return given
         limits = budget.limits
         if given.confidence is not None:
             limits = replace(limits, confidence=given.confidence)
-        if limits.given:
+        if limits.active:
             device = f", which is for {budget.target.name}" if budget.target else ""
             out.print(
-                f"limits of the run's budget{shown(device)}: {listed_limits(limits.given)}; "
+                f"limits of the run's budget{shown(device)}: {listed_limits(limits.active)}; "
                 "--max-... gives others"
             )
         return limits
@@ -138,31 +138,35 @@ class BenchedNetwork:
         *,
         image: tuple[int, ...] | None,
         partial: bool,
-    ) -> "list[Row]":
+    ) -> "list[TargetReport]":
         """The network on one device, or on every device that there is."""
-        from sdedge.deploy.fit.survey import read_forms, survey
+        from sdedge.deploy.fit.evaluate import evaluate_targets, read_variants
         from sdedge.deploy.targets.target import list_targets, load_target
 
         targets = list_targets() if target is None else [load_target(target)]
-        forms = read_forms(self.model, self.run.onnx_int8 if self.run else None, image)
-        return survey(forms, targets, limits, precision=precision, partial=partial)
+        variants = read_variants(self.model, self.run.onnx_int8 if self.run else None, image)
+        return evaluate_targets(variants, targets, limits, precision=precision, partial=partial)
 
     def compare(
-        self, out: Console, rows: "list[Row]", limits: "Limits", measured: "BenchResult | None"
+        self,
+        out: Console,
+        rows: "list[TargetReport]",
+        limits: "Limits",
+        measured: "BenchResult | None",
     ) -> dict[str, Any]:
         """Tell about predictions, beside measurements where there are any; a run keeps them."""
-        from sdedge.deploy.fit.survey import beside
+        from sdedge.deploy.fit.evaluate import with_measurements
         from sdedge.deploy.targets.target import HOST
 
         if any(row.target.name == HOST for row in rows):
-            rows = beside(rows, [measured] if measured else self._measurements())
+            rows = with_measurements(rows, [measured] if measured else self._measurements())
         if len({row.target.name for row in rows}) == 1:
             print_device(out, rows)
         else:
             print_devices(out, rows)
         print_notes(out, rows)
         value = {
-            "limits": limits.given,
+            "limits": limits.active,
             "confidence": limits.confidence,
             "targets": [row.to_dict() for row in rows],
         }
@@ -181,13 +185,13 @@ class BenchedNetwork:
             if path.exists()
         ]
 
-    def place(self, out: Console) -> list[dict[str, Any]]:
-        """Where the run's files stand on the MLPerf Tiny scale; nothing for other images."""
-        from sdedge.deploy.fit.mlperf import standings
+    def score(self, out: Console) -> list[dict[str, Any]]:
+        """The MLPerf Tiny scores of the run's files; nothing for other images."""
+        from sdedge.deploy.fit.mlperf import score_run
 
-        found = standings(self.run) if self.run else []
-        print_standings(out, found)
-        return [standing.to_dict() for standing in found]
+        scores = score_run(self.run) if self.run else []
+        print_scores(out, scores)
+        return [score.to_dict() for score in scores]
 
 
 def _report(out: Console, result: "BenchResult") -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from sdedge.cli.fits import limit_name, print_checks
 from sdedge.cli.output import kilobytes, milliseconds, shown
 from sdedge.cli.progress import ConsoleReporter
+from sdedge.cli.render.fits import limit_name, print_checks
 from sdedge.config import SearchConfig
 from sdedge.errors import ConfigError, RunError
 from sdedge.escape import short
@@ -213,7 +213,7 @@ def report_verdict(
     budget is of the network as it would be.
     """
     from sdedge.deploy.fit.check import check_fit
-    from sdedge.deploy.fit.survey import measured_p50, read_forms
+    from sdedge.deploy.fit.evaluate import measured_p50, read_variants
     from sdedge.deploy.latency.profiler import run_bench
     from sdedge.deploy.targets.target import HOST
 
@@ -223,13 +223,13 @@ def report_verdict(
     target, limits = requirements.target, requirements.limits
     if confidence is not None:
         limits = replace(limits, confidence=confidence)
-    form = read_forms(run.onnx, run.onnx_int8)[requirements.precision]
-    fit = check_fit(form.graph, target, limits)
+    variant = read_variants(run.onnx, run.onnx_int8)[requirements.precision]
+    fit = check_fit(variant.graph, target, limits)
     measured_ms = None
-    if target and target.name == HOST and not form.if_quantised:
-        measured_ms = measured_p50(form, target, [measured] if measured else [])
+    if target and target.name == HOST and not variant.if_quantised:
+        measured_ms = measured_p50(variant, target, [measured] if measured else [])
         if measured_ms is None:
-            result = run_bench(form.file, threads=target.threads, profile=False)
+            result = run_bench(variant.file, threads=target.threads, profile=False)
             measured_ms = result.latency_p50_ms
         checks = (
             replace(check, found=measured_ms, low=None, high=None, coverage=None, upper=False)
@@ -239,17 +239,17 @@ def report_verdict(
         )
         fit = replace(fit, checks=tuple(checks))
     verdict = {
-        "model": form.file.name,
+        "model": variant.file.name,
         "precision": requirements.precision,
-        "if_quantised": form.if_quantised,
+        "if_quantised": variant.if_quantised,
         "target": target and target.name,
-        "limits": limits.given,
+        "limits": limits.active,
         "confidence": limits.confidence,
         "measured_p50_ms": measured_ms,
         **fit.to_dict(),
     }
     write_json(run.path / "fit.json", verdict)
-    title = f"budget, {form.file.name} in {requirements.precision}" + (
+    title = f"budget, {variant.file.name} in {requirements.precision}" + (
         f" on {target.name}" if target else ""
     )
     print_checks(out, title, fit.checks)
@@ -258,7 +258,7 @@ def report_verdict(
         if fit.fits
         else "[bold red]The network does not fit its budget[/bold red]"
     )
-    if form.if_quantised:
+    if variant.if_quantised:
         out.print(
             "[yellow]This is of the network if it were quantised; export --int8 makes the file, "
             "and the verdict on it.[/yellow]"

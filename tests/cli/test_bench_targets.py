@@ -1,4 +1,4 @@
-"""sdedge bench: predictions by target, beside measurements, and on the MLPerf Tiny scale."""
+"""sdedge bench: predictions by target, beside measurements, and scores of MLPerf Tiny."""
 
 import json
 import shutil
@@ -15,8 +15,8 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from typer.testing import CliRunner, Result
 
-from sdedge.cli.fits import verdict
 from sdedge.cli.main import app
+from sdedge.cli.render.fits import verdict
 from sdedge.deploy.fit.check import Check
 from sdedge.deploy.fit.mlperf import CLASSES
 from sdedge.deploy.latency import profiler
@@ -180,14 +180,14 @@ def test_the_quantised_file_is_measured_and_kept_apart(run: Path) -> None:
     assert not (run / "bench.json").exists()
 
 
-def test_place_on_the_scale(run: Path) -> None:
+def test_scores_of_mlperf_tiny(run: Path) -> None:
     fp32, int8 = told("bench", "--run", run, "--target", "pi4")["mlperf_tiny"]
     assert (fp32["precision"], int8["precision"]) == ("fp32", "int8")
     assert int8["file_size_bytes"] == (run / "model.int8.onnx").stat().st_size
-    assert int8["places"][0] == {
+    assert int8["comparisons"][0] == {
         "benchmark": "Image Classification",
-        "bar_accuracy": 0.85,
-        "bar_file_size_bytes": 98_496,
+        "reference_accuracy": 0.85,
+        "reference_file_size_bytes": 98_496,
         "accurate": False,
         "small": int8["file_size_bytes"] <= 98_496,
     }
@@ -212,7 +212,7 @@ def test_place_on_the_scale(run: Path) -> None:
         (["--shape", "3,0,32"], "is not between 1 and 65,536"),
         (["--target", "pi4", "--precision", "fp16"], "'fp16' is none of fp32, int8"),
         (["--int8", "--precision", "fp32"], "exclude each other"),
-        (["--device", "tpu", "--target", "pi4"], "there is: cpu"),
+        (["--device", "tpu", "--target", "pi4"], "choose from cpu"),
         (["--target", "pi4", "--partial", "--max-latency-ms", "9"], "needs no --partial"),
     ],
 )

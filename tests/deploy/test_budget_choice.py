@@ -183,7 +183,7 @@ def test_prices_add_up_to_the_cost_of_cells_that_were_not_priced() -> None:
     assert set(plan.costs) == {"max_latency_ms", "max_params"}, "it has RAM for any network"
     for limit, worst in (("max_latency_ms", 0.1), ("max_params", 0.01)):
         costs = plan.costs[limit]
-        assert costs.limit == wanted.limits.given[limit]
+        assert costs.limit == wanted.limits.active[limit]
         assert costs.error < worst / 2
         assert np.median(relative_errors(costs, limit, plan)) < worst
         for table in costs.prices.values():

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from sdedge.deploy.fit.check import Check, Limits, check_fit
-from sdedge.deploy.fit.survey import read_forms, survey
+from sdedge.deploy.fit.evaluate import evaluate_targets, read_variants
 from sdedge.deploy.graph.read import Graph, read_graph
 from sdedge.deploy.memory.plan import flash_bytes
 from sdedge.deploy.targets.predict import predict
@@ -215,30 +215,32 @@ def test_json_form_holds_all(graph: Graph, controller: Target) -> None:
 def test_survey_has_a_row_for_each_precision_that_a_device_runs(
     tmp_path: Path, board: Target, controller: Target
 ) -> None:
-    forms = read_forms(classifier(tmp_path / "model.onnx"), tmp_path / "missing.onnx")
+    variants = read_variants(classifier(tmp_path / "model.onnx"), tmp_path / "missing.onnx")
     controller = replace(controller, rates={"int8": controller.rates["int8"]})
     targets = [board, controller]
-    rows = survey(forms, targets, Limits())
-    told = [(row.target.name, row.precision, row.form.if_quantised) for row in rows]
+    rows = evaluate_targets(variants, targets, Limits())
+    told = [(row.target.name, row.precision, row.variant.if_quantised) for row in rows]
     assert told == [("pi4", "fp32", False), ("pi4", "int8", True), ("controller", "int8", True)]
     assert 4 * rows[1].fit.ram_bytes == rows[0].fit.ram_bytes
-    assert [row.precision for row in survey(forms, targets, Limits(), precision="int8")] == [
+    assert [
+        row.precision for row in evaluate_targets(variants, targets, Limits(), precision="int8")
+    ] == [
         "int8",
         "int8",
     ]
     with pytest.raises(TargetError, match="in fp32: controller runs int8"):
-        survey(forms, targets[1:], Limits(), precision="fp32")
+        evaluate_targets(variants, targets[1:], Limits(), precision="fp32")
 
 
 def test_a_quantised_file_is_preferred_to_what_it_would_be(tmp_path: Path) -> None:
     model = classifier(tmp_path / "model.onnx")
     quantised = classifier(tmp_path / "model.int8.onnx")
-    form = read_forms(model, quantised)["int8"]
-    assert (form.file, form.if_quantised) == (quantised, False)
+    variant = read_variants(model, quantised)["int8"]
+    assert (variant.file, variant.if_quantised) == (quantised, False)
 
 
 def test_a_damaged_quantised_file_is_named(tmp_path: Path) -> None:
     model, quantised = classifier(tmp_path / "model.onnx"), tmp_path / "model.int8.onnx"
     quantised.write_bytes(model.read_bytes()[:100])
     with pytest.raises(ExportError, match=r"model\.int8\.onnx"):
-        read_forms(model, quantised)
+        read_variants(model, quantised)

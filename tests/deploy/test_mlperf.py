@@ -1,4 +1,4 @@
-"""The MLPerf Tiny scale: which networks have a place on it, and where."""
+"""MLPerf Tiny: which networks have a score, and which."""
 
 import json
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from sdedge.deploy.fit.mlperf import Standing, stand, standings
+from sdedge.deploy.fit.mlperf import Score, score, score_run
 from sdedge.errors import RunError
 from sdedge.files import write_json
 from sdedge.run import RunDir
@@ -29,7 +29,7 @@ CIFAR10 = [
 ResNet8 = {"accuracy": 0.85, "file_size_bytes": 98_496, "precision": "int8"}
 
 
-def place(**changes: Any) -> Standing | None:
+def scored(**changes: Any) -> Score | None:
     facts: dict[str, Any] = {
         **ResNet8,
         "images": 10_000,
@@ -37,12 +37,12 @@ def place(**changes: Any) -> Standing | None:
         "classes": CIFAR10,
         **changes,
     }
-    return stand(**facts)
+    return score(**facts)
 
 
-def reached(standing: Standing | None) -> list[tuple[bool, bool]]:
-    assert standing is not None
-    return [(place.accurate, place.small) for place in standing.places]
+def reached(result: Score | None) -> list[tuple[bool, bool]]:
+    assert result is not None
+    return [(each.accurate, each.small) for each in result.comparisons]
 
 
 @pytest.mark.parametrize(
@@ -57,28 +57,28 @@ def reached(standing: Standing | None) -> list[tuple[bool, bool]]:
         ({"precision": "fp32", "file_size_bytes": 318_145}, [(True, False), (False, True)]),
     ],
 )
-def test_bars_are_those_of_the_closed_division(
+def test_references_are_those_of_the_closed_division(
     network: dict[str, Any], expected: list[tuple[bool, bool]]
 ) -> None:
-    assert reached(place(**network)) == expected
+    assert reached(scored(**network)) == expected
 
 
 @pytest.mark.parametrize(
     "classes", [CIFAR10[:9], [*CIFAR10[:9], "lorry"], [*CIFAR10, "cat"], ["cat", "dog"]]
 )
-def test_other_classes_have_no_place(classes: list[str]) -> None:
-    assert place(classes=classes) is None
+def test_other_classes_have_no_score(classes: list[str]) -> None:
+    assert scored(classes=classes) is None
 
 
 def test_order_and_case_of_the_classes_do_not_matter() -> None:
-    assert place(classes=[name.title() for name in reversed(CIFAR10)]) is not None
+    assert scored(classes=[name.title() for name in reversed(CIFAR10)]) is not None
 
 
 def test_what_makes_an_accuracy_incomparable_is_noted() -> None:
-    original = place()
+    original = scored()
     assert original is not None
     assert original.notes == ()
-    copied = place(dataset="data/cifar10-jpeg", images=1000)
+    copied = scored(dataset="data/cifar10-jpeg", images=1000)
     assert copied is not None
     images, count = copied.notes
     assert "data/cifar10-jpeg" in images
@@ -89,7 +89,7 @@ def test_what_makes_an_accuracy_incomparable_is_noted() -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
-    """An exported run, as far as the scale reads it."""
+    """An exported run, as far as a score reads it."""
     run = RunDir(tmp_path)
     write_json(run.config, {"train": {"dataset": "cifar10"}})
     scores = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 10]) for name in "xy"]
@@ -113,8 +113,8 @@ def run(tmp_path: Path) -> RunDir:
     return run
 
 
-def test_files_of_a_run_are_placed_by_their_own_accuracy_and_size(run: RunDir) -> None:
-    fp32, int8 = standings(run)
+def test_files_of_a_run_are_scored_by_their_own_accuracy_and_size(run: RunDir) -> None:
+    fp32, int8 = score_run(run)
     assert (fp32.precision, fp32.accuracy) == ("fp32", 0.92)
     assert fp32.file_size_bytes == run.onnx.stat().st_size
     assert (int8.precision, int8.accuracy, int8.file_size_bytes) == ("int8", 0.86, 98_496)
@@ -122,9 +122,9 @@ def test_files_of_a_run_are_placed_by_their_own_accuracy_and_size(run: RunDir) -
 
 def test_without_a_quantised_file_or_an_export_there_is_less(run: RunDir) -> None:
     run.onnx_int8.unlink()
-    assert [standing.precision for standing in standings(run)] == ["fp32"]
+    assert [each.precision for each in score_run(run)] == ["fp32"]
     (run.path / "export.json").unlink()
-    assert standings(run) == []
+    assert score_run(run) == []
 
 
 @pytest.mark.parametrize(
@@ -141,4 +141,4 @@ def test_a_damaged_report_is_named(run: RunDir, damage: Callable[[Any], object])
     damage(report)
     write_json(export, report)
     with pytest.raises(RunError, match=r"export\.json lacks .*sdedge export"):
-        standings(run)
+        score_run(run)

@@ -212,18 +212,18 @@ def sample(model: bytes, images: NDArray[Any], name: str) -> Samples:
     """
     packed = io.BytesIO()
     np.save(packed, images, allow_pickle=False)
-    told = f"{name} does not run on images of shape {images.shape[1:]}"
+    failure = f"{name} does not run on images of shape {images.shape[1:]}"
     try:
         data = contained.run("scores_of_a_run", model, packed.getvalue())
     except NativeError as error:
         raise ExportError(
-            f"{told} in ONNX Runtime {ort.__version__}: {printable(str(error))}; export it again"
+            f"{failure} in ONNX Runtime {ort.__version__}: {printable(str(error))}; export it again"
         ) from error
     logits = np.load(io.BytesIO(data), allow_pickle=False)
     if logits.dtype != np.float32 or logits.ndim != 2 or logits.shape[1] < 2:
         raise ExportError(
-            f"{told}: its output is {logits.dtype} of shape {logits.shape}, not a score for each "
-            "class; export it again"
+            f"{failure}: its output is {logits.dtype} of shape {logits.shape}, not a score for "
+            "each class; export it again"
         )
     if not np.isfinite(logits).all():
         raise ExportError(f"{name} gives scores that are not finite; export it again")

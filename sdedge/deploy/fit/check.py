@@ -40,7 +40,7 @@ class Limits:
     confidence: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in self.given.items():
+        for name, value in self.active.items():
             if not _is_number(value) or not 0 < value <= MAX_LIMIT:
                 raise ConfigError(
                     f"{option(name)} is {short(value)}; it must be a number above 0, at most "
@@ -52,8 +52,8 @@ class Limits:
             raise ConfigError(f"--confidence is {share!r}; it must lie between {low} and {high}")
 
     @property
-    def given(self) -> dict[str, float]:
-        """The limits that there are, by field name."""
+    def active(self) -> dict[str, float]:
+        """The limits that are set, by field name."""
         limits = {name: value for name, value in asdict(self).items() if value is not None}
         limits.pop("confidence", None)
         return limits
@@ -190,7 +190,7 @@ def check_fit(graph: Graph, target: Target | None, limits: Limits, *, partial: b
             unit="ms" if name.endswith("_ms") else "kB" if name.endswith("_kb") else "",
             **(_interval(prediction, limits) if prediction and name == "max_latency_ms" else {}),
         )
-        for name, allowed in limits.given.items()
+        for name, allowed in limits.active.items()
     ]
     return Fit(
         checks=(*checks, *(_of_device(graph, target, ram, flash) if target else ())),

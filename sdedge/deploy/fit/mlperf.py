@@ -1,8 +1,8 @@
-"""Where a CIFAR-10 network stands on the image-classification scale of MLPerf Tiny.
+"""How a CIFAR-10 network scores on the image-classification benchmarks of MLPerf Tiny.
 
-The bars are those of the closed division (mlcommons/tiny, benchmark/README.md): a top-1 accuracy,
-and the size of the file of the reference network that reaches it. A network of one's own belongs
-in the open division; what is told here is a place on the scale, never an official result.
+The references are those of the closed division (mlcommons/tiny, benchmark/README.md): a top-1
+accuracy, and the size of the file of the reference network that reaches it. A network of one's own
+belongs in the open division; a score here is a comparison, never an official result.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,21 +35,21 @@ CLASSES = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bar:
-    """One benchmark of the scale: the accuracy asked for, and the reference network's file."""
+class Reference:
+    """One benchmark: the accuracy it requires, and the file size of its reference network."""
 
     benchmark: str
     accuracy: float
     file_size_bytes: Mapping[Precision, int]
 
 
-BARS = (
-    Bar(
+REFERENCES = (
+    Reference(
         benchmark="Image Classification",
         accuracy=0.85,
         file_size_bytes={"fp32": 318_144, "int8": 98_496},
     ),
-    Bar(
+    Reference(
         benchmark="Image Classification 2",
         accuracy=0.91,
         file_size_bytes={"fp32": 1_929_208, "int8": 512_024},
@@ -58,25 +58,25 @@ BARS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """A network beside one bar; accuracies are fractions, sizes of the file."""
+class Comparison:
+    """A network against one reference; accuracies are fractions, sizes of the file."""
 
     benchmark: str
-    bar_accuracy: float
-    bar_file_size_bytes: int
-    accurate: bool  # as accurate as the bar asks for
-    small: bool  # a file no larger than the reference network's
+    reference_accuracy: float
+    reference_file_size_bytes: int
+    accurate: bool  # reaches the accuracy that the benchmark requires
+    small: bool  # its file is no larger than the reference network's
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
-    """A network on the whole scale; `notes` say what keeps its accuracy from being comparable."""
+class Score:
+    """A network against every reference; `notes` say why its accuracy may not be comparable."""
 
     precision: Precision
     accuracy: float
     file_size_bytes: int
     images: int
-    places: tuple[Place, ...]
+    comparisons: tuple[Comparison, ...]
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class Standing:
         return {**asdict(self), "official": False}
 
 
-def stand(
+def score(
     *,
     accuracy: float,
     file_size_bytes: int,
@@ -92,11 +92,11 @@ def stand(
     images: int,
     dataset: str,
     classes: Sequence[str],
-) -> Standing | None:
-    """Place a network by its accuracy on `images` test images and the size of its ONNX file.
+) -> Score | None:
+    """Compare a network by its accuracy on `images` test images and the size of its ONNX file.
 
     `dataset` is as `--dataset` takes it: a name, or a folder. None where the classes are not those
-    of CIFAR-10: the scale says nothing about other images.
+    of CIFAR-10: the benchmarks say nothing about other images.
     """
     if {name.lower() for name in classes} != CLASSES or len(classes) != len(CLASSES):
         return None
@@ -108,27 +108,27 @@ def stand(
         )
     if images != TEST_IMAGES:
         notes.append(f"accuracy on {images:,} of CIFAR-10's {TEST_IMAGES:,} test images")
-    return Standing(
+    return Score(
         precision=precision,
         accuracy=accuracy,
         file_size_bytes=file_size_bytes,
         images=images,
-        places=tuple(
-            Place(
-                benchmark=bar.benchmark,
-                bar_accuracy=bar.accuracy,
-                bar_file_size_bytes=bar.file_size_bytes[precision],
-                accurate=accuracy >= bar.accuracy,
-                small=file_size_bytes <= bar.file_size_bytes[precision],
+        comparisons=tuple(
+            Comparison(
+                benchmark=reference.benchmark,
+                reference_accuracy=reference.accuracy,
+                reference_file_size_bytes=reference.file_size_bytes[precision],
+                accurate=accuracy >= reference.accuracy,
+                small=file_size_bytes <= reference.file_size_bytes[precision],
             )
-            for bar in BARS
+            for reference in REFERENCES
         ),
         notes=tuple(notes),
     )
 
 
-def standings(run: RunDir) -> list[Standing]:
-    """The exported files of a run on the scale, fp32 first; none for other classes.
+def score_run(run: RunDir) -> list[Score]:
+    """The scores of a run's exported files, fp32 first; none for other classes.
 
     Raises RunError for a damaged export.json and ExportError for a damaged model.
     """
@@ -140,8 +140,8 @@ def standings(run: RunDir) -> list[Standing]:
     if run.onnx_int8.exists():
         reports["int8"] = (run.onnx_int8, report.get("int8"))
     classes = read_metadata(run.onnx).classes
-    found = (
-        stand(
+    scores = (
+        score(
             accuracy=_figures(part, export).onnx_accuracy,
             file_size_bytes=path.stat().st_size,
             precision=precision,
@@ -151,12 +151,12 @@ def standings(run: RunDir) -> list[Standing]:
         )
         for precision, (path, part) in reports.items()
     )
-    return [standing for standing in found if standing is not None]
+    return [each for each in scores if each is not None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Figures:
-    """Of export.json and of its int8 part, what the scale needs."""
+    """Of export.json and of its int8 part, what a score needs."""
 
     onnx_accuracy: Share
     images: Natural

@@ -44,8 +44,8 @@ def make_plan(requirements: Requirements, cells: int) -> Plan:
     """Prices for a search with a supernet of `cells` cells; ConfigError if nothing can fit.
 
     They are of a network as wide as one of an average cell can be and fit, so a search pays when
-    its cell is dearer than that; as deep as the supernet, or of least depth where that lets it be
-    so much wider that it computes more.
+    its cell is more expensive than that; as deep as the supernet, or of least depth where that lets
+    it be so much wider that it computes more.
     """
     requirements.check_possible()
     average = published()[AVERAGE_CELL].genotype
@@ -79,7 +79,7 @@ def _fit_costs(requirements: Requirements, channels: int, cells: int) -> dict[st
         error = float(np.median(np.abs(features @ solution[:, i] / figures[:, i] - 1)))
         priced = Costs(limit=check.allowed, fixed=fixed, prices=tables, error=error)
         # Of what the device has, only what a search could use up.
-        if check.limit in requirements.limits.given or priced.greatest > check.allowed:
+        if check.limit in requirements.limits.active or priced.greatest > check.allowed:
             costs[check.limit] = priced
     return costs
 

@@ -98,7 +98,7 @@ class Requirements:
         return {
             "target": self.target and self.target.name,
             "profile": self.target and self.target.to_dict(),
-            "limits": self.limits.given,
+            "limits": self.limits.active,
             "confidence": self.limits.confidence,
             "precision": self.precision,
             "classes": self.classes,
@@ -148,7 +148,7 @@ class Requirements:
         Raises ConfigError as well when there is no limit, and the device has room for everything.
         """
         average = published()[AVERAGE_CELL].genotype
-        if not self.limits.given and self.measure(average, CHANNELS[-1], CELLS[-1]).fit.fits:
+        if not self.limits.active and self.measure(average, CHANNELS[-1], CELLS[-1]).fit.fits:
             device = self.target.name if self.target else "no device"
             raise ConfigError(
                 f"{device} limits nothing here, as it has room for every network of this space; "

@@ -225,26 +225,26 @@ def input_shape(model: Path, node: Any, batch: int, image: tuple[int, ...] | Non
     `image` holds the three dimensions after the batch, in the order of the model.
     """
     declared = node.shape or [None] * 4  # onnxruntime gives [] where the rank is not declared
-    told = f"input {node.name!r} of {model} has shape {declared}"
+    description = f"input {node.name!r} of {model} has shape {declared}"
     if len(declared) != 4:
         raise ModelError(
-            f"{told}; an image classifier takes 4 dimensions, the batch first: export it so"
+            f"{description}; an image classifier takes 4 dimensions, the batch first: export it so"
         )
     fixed = [isinstance(size, int) and size > 0 for size in declared]
     if fixed[0] and declared[0] != batch:
         raise ModelError(
-            f"{told}, so its batch is fixed at {declared[0]}, not {batch}: "
+            f"{description}, so its batch is fixed at {declared[0]}, not {batch}: "
             f"use --batch {declared[0]}, or export the model with a dynamic batch"
         )
     if image is None and not all(fixed[1:]):
         raise ModelError(
-            f"{told}, which leaves the image's dimensions open: give those after the batch, "
+            f"{description}, which leaves the image's dimensions open: give those after the batch, "
             "in the model's order, as in --shape 3,32,32"
         )
     shape = [batch, *(declared[1:] if image is None else image)]
     if len(shape) != 4 or any(fixed[i] and declared[i] != shape[i] for i in range(4)):
         raise ModelError(
-            f"{told}, which --shape {','.join(map(str, image or ()))} contradicts: "
+            f"{description}, which --shape {','.join(map(str, image or ()))} contradicts: "
             "--shape gives the three dimensions after the batch"
         )
     return shape
@@ -260,7 +260,7 @@ def random_image(shape: list[int], dtype: Any) -> Any:
 
 
 def settled(samples_ns: npt.NDArray[np.int64]) -> bool:
-    """Whether the median stands: by its 95 % interval and between the two halves of the runs."""
+    """Whether the median has settled, by its 95 % interval and between the halves of the runs."""
     count = len(samples_ns)
     if count < 2:
         return False
@@ -295,9 +295,9 @@ def time_runs(
         over = elapsed >= max_seconds
         if over or (len(samples) >= next_check and elapsed >= min_seconds):
             times = np.array(samples)
-            stands = len(samples) >= min_runs and settled(times)
-            if over or stands:
-                return times, stands
+            is_settled = len(samples) >= min_runs and settled(times)
+            if over or is_settled:
+                return times, is_settled
             next_check = len(samples) * 11 // 10 + 1  # keeps the cost of checking negligible
 
 
@@ -373,14 +373,14 @@ def summarise_profile(events: list[dict[str, Any]], runs: int) -> dict[str, Any]
     }
 
 
-def check_within(least: float, greatest: float, **settings: float) -> None:
+def check_within(minimum: float, maximum: float, **settings: float) -> None:
     """Raise ModelError for a setting that is not between both, or no number."""
     for name, value in settings.items():
-        told = name.replace("_", "-")
-        if not value >= least:
-            raise ModelError(f"{told} must be at least {least}, not {value}")
-        if value > greatest:
-            raise ModelError(f"{told} must be at most {greatest:g}, not {value}")
+        option = name.replace("_", "-")
+        if not value >= minimum:
+            raise ModelError(f"{option} must be at least {minimum}, not {value}")
+        if value > maximum:
+            raise ModelError(f"{option} must be at most {maximum:g}, not {value}")
 
 
 def check_threads(threads: int) -> None:
@@ -403,15 +403,15 @@ def check_images(model: Path, threads: int, name: str, shape: list[int], dtype: 
 
     Where they are many, a few are run first in a session of their own, to see what each takes.
     """
-    told = f"a run of {shape[0]} images of shape {shape[1:]}"
+    batch = f"a run of {shape[0]} images of shape {shape[1:]}"
     image_bytes = math.prod(shape[1:]) * np.dtype(dtype).itemsize
-    check_memory(2 * image_bytes * shape[0], told)  # made in float32, and then converted
+    check_memory(2 * image_bytes * shape[0], batch)  # made in float32, and then converted
     few = max(1, PROBE_BYTES // image_bytes)
     if few < shape[0]:
         session = open_session(model, threads)
         before = peak_memory_bytes()
         session.run(None, {name: random_image([few, *shape[1:]], dtype)})
-        check_memory((peak_memory_bytes() - before) * shape[0] // few, told)
+        check_memory((peak_memory_bytes() - before) * shape[0] // few, batch)
 
 
 @contextlib.contextmanager

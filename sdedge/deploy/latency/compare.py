@@ -25,7 +25,7 @@ class Latency:
     latency_p99_ms: float
     latency_min_ms: float
     runs: int
-    settled: bool  # whether the median stands
+    settled: bool  # whether the median has settled
 
 
 def compare_latency(
@@ -51,13 +51,13 @@ def compare_latency(
                 run.turn()
             run.times_ns.clear()
         end = time.perf_counter() + max_seconds
-        turns, stand = 0, False
-        while not stand and time.perf_counter() < end:
+        turns, all_settled = 0, False
+        while not all_settled and time.perf_counter() < end:
             for run in runs.values():
                 run.turn()
             turns += 1
             if turns >= min_turns and turns % _CHECK_EVERY == 0:
-                stand = all(run.settled for run in runs.values())
+                all_settled = all(run.settled for run in runs.values())
     finally:
         if collecting:
             gc.enable()

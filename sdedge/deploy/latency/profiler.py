@@ -44,7 +44,7 @@ class NodeCost:
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorProfile:
-    """Where the time goes in the graph as ONNX Runtime optimised it, dearest first.
+    """Where the time goes in the graph as ONNX Runtime optimised it, most expensive first.
 
     Taken in a session of its own; profiling makes runs slower than `latency_p50_ms`.
     """

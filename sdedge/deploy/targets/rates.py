@@ -80,7 +80,7 @@ def held_out_ratios(
 ) -> dict[str, float]:
     """Measured / predicted latency of each network, by rates fitted without it.
 
-    `folds` None leaves out one at a time, else every so-manieth with it.
+    `folds` None leaves out one at a time, else every k-th, of k = `folds`, at a time.
     """
     networks = [sample.name for sample in samples if sample.network]
     count = min(folds or len(networks), len(networks))

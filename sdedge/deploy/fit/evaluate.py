@@ -1,4 +1,4 @@
-"""One network on many devices, in every precision that each runs: the rows of the fit table."""
+"""One network on many devices, in every precision that each runs: the lines of the fit table."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from sdedge.errors import ConfigError, TargetError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Form:
+class Variant:
     """A network in one precision; `if_quantised` when there is no such file, only fp32's."""
 
     graph: Graph
@@ -23,12 +23,12 @@ class Form:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class TargetReport:
     """A network in one precision on one device."""
 
     target: Target
     precision: Precision
-    form: Form
+    variant: Variant
     fit: Fit
     prediction: Prediction
     measured_ms: float | None = None  # p50 on this machine, where the target is this machine
@@ -48,67 +48,71 @@ class Row:
             "runtime": self.target.runtime,
             "threads": self.target.threads,
             "precision": self.precision,
-            "model": str(self.form.file),
-            "if_quantised": self.form.if_quantised,
-            "unknown_operators": dict(self.form.graph.unknown),
+            "model": str(self.variant.file),
+            "if_quantised": self.variant.if_quantised,
+            "unknown_operators": dict(self.variant.graph.unknown),
             "measured_p50_ms": self.measured_ms,
             "measured_within_interval": self.within_interval,
             **self.fit.to_dict(),
         }
 
 
-def read_forms(
+def read_variants(
     model: Path, quantised: Path | None = None, image: Sequence[int] | None = None
-) -> dict[Precision, Form]:
-    """The network of an ONNX file, and its int8 form: of `quantised` if there is such a file.
+) -> dict[Precision, Variant]:
+    """The network of an ONNX file, and its int8 variant: of `quantised` if there is such a file.
 
-    A model that is itself int8 has that form alone. `image` is that of `read_graph`, whose
+    A model that is itself int8 has that variant alone. `image` is that of `read_graph`, whose
     ExportError it raises.
     """
     graph = read_graph(model, image)
     if graph.precision == "int8":
-        return {"int8": Form(graph=graph, file=model)}
+        return {"int8": Variant(graph=graph, file=model)}
     if quantised is not None and quantised.exists():
-        int8 = Form(graph=read_graph(quantised, image), file=quantised)
+        int8 = Variant(graph=read_graph(quantised, image), file=quantised)
     else:
-        int8 = Form(graph=graph.as_int8(), file=model, if_quantised=True)
-    return {"fp32": Form(graph=graph, file=model), "int8": int8}
+        int8 = Variant(graph=graph.as_int8(), file=model, if_quantised=True)
+    return {"fp32": Variant(graph=graph, file=model), "int8": int8}
 
 
-def survey(
-    forms: Mapping[Precision, Form],
+def evaluate_targets(
+    variants: Mapping[Precision, Variant],
     targets: Sequence[Target],
     limits: Limits,
     *,
     precision: Precision | None = None,
     partial: bool = False,
-) -> list[Row]:
-    """A row for each target and precision that it runs, or for `precision` alone.
+) -> list[TargetReport]:
+    """A report for each target and precision that it runs, or for `precision` alone.
 
-    Raises ConfigError when `forms` lacks `precision`, and TargetError when no target runs what
+    Raises ConfigError when `variants` lacks `precision`, and TargetError when no target runs what
     there is, or one cannot predict it (see `check_fit`).
     """
-    if precision is not None and precision not in forms:
-        (form,) = forms.values()
-        raise ConfigError(f"--precision {precision}: {form.file} is {form.graph.precision} already")
-    wanted = tuple(forms) if precision is None else (precision,)
-    rows = list(_rows(forms, targets, limits, wanted, partial=partial))
-    if not rows:
+    if precision is not None and precision not in variants:
+        (variant,) = variants.values()
+        raise ConfigError(
+            f"--precision {precision}: {variant.file} is {variant.graph.precision} already"
+        )
+    wanted = tuple(variants) if precision is None else (precision,)
+    reports = list(_reports(variants, targets, limits, wanted, partial=partial))
+    if not reports:
         names = "; ".join(f"{t.name} runs {' and '.join(t.precisions)}" for t in targets)
         raise TargetError(f"nothing to predict in {' or '.join(wanted)}: {names}")
-    return rows
+    return reports
 
 
-def beside(rows: Sequence[Row], results: Sequence[BenchResult]) -> list[Row]:
-    """The rows, those of this machine with what was measured of the same file and threads."""
-    return [replace(row, measured_ms=measured_p50(row.form, row.target, results)) for row in rows]
+def with_measurements(
+    reports: Sequence[TargetReport], results: Sequence[BenchResult]
+) -> list[TargetReport]:
+    """The reports, those of this machine with what was measured of the same file and threads."""
+    return [replace(r, measured_ms=measured_p50(r.variant, r.target, results)) for r in reports]
 
 
-def measured_p50(form: Form, target: Target, results: Sequence[BenchResult]) -> float | None:
+def measured_p50(variant: Variant, target: Target, results: Sequence[BenchResult]) -> float | None:
     """What was measured of this file on this machine in ms, if `target` is this machine."""
-    if target.name != HOST or form.if_quantised:
+    if target.name != HOST or variant.if_quantised:
         return None
-    sought = (form.file.name, form.graph.file_size_bytes, target.threads, 1)
+    sought = (variant.file.name, variant.graph.file_size_bytes, target.threads, 1)
     for result in results:
         found = (result.model, result.model_size_bytes, result.threads, result.batch_size)
         if found == sought:
@@ -116,23 +120,23 @@ def measured_p50(form: Form, target: Target, results: Sequence[BenchResult]) -> 
     return None
 
 
-def _rows(
-    forms: Mapping[Precision, Form],
+def _reports(
+    variants: Mapping[Precision, Variant],
     targets: Sequence[Target],
     limits: Limits,
     wanted: Sequence[Precision],
     *,
     partial: bool,
-) -> Iterator[Row]:
+) -> Iterator[TargetReport]:
     for target in targets:
         for precision in (p for p in wanted if p in target.precisions):
-            form = forms[precision]
-            fit = check_fit(form.graph, target, limits, partial=partial)
+            variant = variants[precision]
+            fit = check_fit(variant.graph, target, limits, partial=partial)
             assert fit.prediction is not None  # as there is a target
-            yield Row(
+            yield TargetReport(
                 target=target,
                 precision=precision,
-                form=form,
+                variant=variant,
                 fit=fit,
                 prediction=fit.prediction,
             )

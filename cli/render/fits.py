@@ -1,4 +1,4 @@
-"""How a fit is shown: its checks, a network on one device or on many, and the MLPerf Tiny scale."""
+"""How a fit is shown: its checks, a network on one device or on many, its MLPerf Tiny scores."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -10,61 +10,63 @@ from sdedge.config import LIMIT_NAMES
 
 if TYPE_CHECKING:
     from sdedge.deploy.fit.check import Check, Fit
-    from sdedge.deploy.fit.mlperf import Place, Standing
-    from sdedge.deploy.fit.survey import Row
+    from sdedge.deploy.fit.evaluate import TargetReport
+    from sdedge.deploy.fit.mlperf import Comparison, Score
     from sdedge.deploy.targets.target import Target
 
 _CHECK_COLUMNS = ("limit", "found", "allowed", "verdict")
 
 
-def print_device(out: Console, rows: Sequence["Row"]) -> None:
+def print_device(out: Console, reports: Sequence["TargetReport"]) -> None:
     """A network on one device, a column for each precision that it runs."""
-    target = rows[0].target
+    target = reports[0].target
     out.print(f"[bold]{shown(target.name)}[/bold]: {shown(target.title)}, {_runtime(target)}")
-    for row in rows:
-        out.print(f"[dim]{_heading(row)}: {shown(row.form.file.name)}[/dim]")
-    headings = [_heading(row) for row in rows]
+    for report in reports:
+        out.print(f"[dim]{_heading(report)}: {shown(report.variant.file.name)}[/dim]")
+    headings = [_heading(report) for report in reports]
     figures = {
-        "latency": [f"{_latency(row)} ms" for row in rows],
-        "measured p50": [_measured(row) for row in rows],
-        "energy": [_energy(row) for row in rows],
-        "RAM": [kilobytes(row.fit.ram_bytes) for row in rows],
-        "RAM in the file's order": [_file_order_ram(row.fit) for row in rows],
-        "flash": [kilobytes(row.fit.flash_bytes) for row in rows],
-        "parameters": [f"{row.fit.parameters:,}" for row in rows],
-        "fits": [_fits(row.fit) for row in rows],
+        "latency": [f"{_latency(report)} ms" for report in reports],
+        "measured p50": [_measured(report) for report in reports],
+        "energy": [_energy(report) for report in reports],
+        "RAM": [kilobytes(report.fit.ram_bytes) for report in reports],
+        "RAM in the file's order": [_file_order_ram(report.fit) for report in reports],
+        "flash": [kilobytes(report.fit.flash_bytes) for report in reports],
+        "parameters": [f"{report.fit.parameters:,}" for report in reports],
+        "fits": [_fits(report.fit) for report in reports],
     }
     given = ([name, *cells] for name, cells in figures.items() if any(cells))
     out.print(table("", ("figure", *headings), given), soft_wrap=False)
-    kinds = table("predicted time by kind", ("kind", *headings), _by_kind(rows))
+    kinds = table("predicted time by kind", ("kind", *headings), _by_kind(reports))
     out.print(kinds, soft_wrap=False)
-    checks = ((_heading(row), *_check(check)) for row in rows for check in row.fit.checks)
+    checks = (
+        (_heading(report), *_check(check)) for report in reports for check in report.fit.checks
+    )
     out.print(table("limits", ("weights", *_CHECK_COLUMNS), checks), soft_wrap=False)
 
 
-def print_devices(out: Console, rows: Sequence["Row"]) -> None:
+def print_devices(out: Console, reports: Sequence["TargetReport"]) -> None:
     """The fit table: a network on many devices, a line for each precision that a device runs."""
     head = ("", "latency, ms", "RAM", "flash", "fits")
     lines = [
         (
-            _heading(row),
-            _latency(row),
-            _of_device(row.fit, "ram"),
-            _of_device(row.fit, "flash"),
-            _fits(row.fit),
+            _heading(report),
+            _latency(report),
+            _of_device(report.fit, "ram"),
+            _of_device(report.fit, "flash"),
+            _fits(report.fit),
         )
-        for row in rows
+        for report in reports
     ]
     widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
     out.print(f"[bold]{_aligned(head, widths)}[/bold]")
     above = None
-    for row, line in zip(rows, lines, strict=True):
-        if row.target.name != above:
-            out.print(f"[bold]{shown(row.target.name)}[/bold]: {shown(_runtime(row.target))}")
-        above = row.target.name
+    for report, line in zip(reports, lines, strict=True):
+        if report.target.name != above:
+            out.print(f"[bold]{shown(report.target.name)}[/bold]: {shown(_runtime(report.target))}")
+        above = report.target.name
         out.print(shown(_aligned(line, widths)))
-        if row.measured_ms is not None:
-            out.print(f"{'':{widths[0] + 4}}measured p50 {_measured(row)}")
+        if report.measured_ms is not None:
+            out.print(f"{'':{widths[0] + 4}}measured p50 {_measured(report)}")
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -122,30 +124,30 @@ def verdict(check: "Check") -> str:
     return f"{text}; {end}"
 
 
-def print_notes(out: Console, rows: Sequence["Row"]) -> None:
+def print_notes(out: Console, reports: Sequence["TargetReport"]) -> None:
     """What the figures leave open."""
-    coverage = " or ".join(sorted({f"{row.prediction.coverage:.0%}" for row in rows}))
+    coverage = " or ".join(sorted({f"{report.prediction.coverage:.0%}" for report in reports}))
     out.print(f"[dim]Latency: predicted for one image, with its {coverage} interval.[/dim]")
-    print_estimate(out, [check for row in rows for check in row.fit.checks])
-    if any(row.form.if_quantised for row in rows):
+    print_estimate(out, [check for report in reports for check in report.fit.checks])
+    if any(report.variant.if_quantised for report in reports):
         out.print("[dim]int8*: as it would be if quantised; there is no such file.[/dim]")
-    if any(_file_order_ram(row.fit) for row in rows):
-        most = max(row.fit.file_order_ram_bytes - row.fit.ram_bytes for row in rows)
+    if any(_file_order_ram(report.fit) for report in reports):
+        most = max(report.fit.file_order_ram_bytes - report.fit.ram_bytes for report in reports)
         out.print(
             "[yellow]RAM: in the best order of operators; in the order of the file "
             f"{kilobytes(most)} more.[/yellow]"
         )
-    if any(row.target.flash_bytes for row in rows):
+    if any(report.target.flash_bytes for report in reports):
         out.print("[dim]RAM and flash of a microcontroller are with the runtime's.[/dim]")
-    if any(row.target.flash_bytes is None for row in rows):
+    if any(report.target.flash_bytes is None for report in reports):
         out.print(
             "[dim]RAM is of activations; a device with an operating system has to hold weights and "
             "runtime too.[/dim]"
         )
-    if any(not check.certain for row in rows for check in row.fit.checks):
+    if any(not check.certain for report in reports for check in report.fit.checks):
         out.print("[dim]latency?: the limit lies within the interval of the prediction.[/dim]")
-    if any(row.prediction.partial for row in rows):
-        unknown = rows[0].form.graph.unknown
+    if any(report.prediction.partial for report in reports):
+        unknown = reports[0].variant.graph.unknown
         listed = ", ".join(f"{count} {name}" for name, count in unknown.items())
         out.print(
             f"[yellow]Partial: the predictor does not know {shown(listed)}, and their time is "
@@ -153,54 +155,54 @@ def print_notes(out: Console, rows: Sequence["Row"]) -> None:
         )
 
 
-def print_standings(out: Console, standings: Sequence["Standing"]) -> None:
-    """The network's place on the MLPerf Tiny scale, beside each bar; nothing for none."""
-    if not standings:
+def print_scores(out: Console, scores: Sequence["Score"]) -> None:
+    """The network against each reference of MLPerf Tiny; nothing without a score."""
+    if not scores:
         return
     rows = (
-        (standing.precision, place.benchmark, *_place(standing, place))
-        for standing in standings
-        for place in standing.places
+        (score.precision, each.benchmark, *_compared(score, each))
+        for score in scores
+        for each in score.comparisons
     )
     columns = ("weights", "benchmark", "accuracy", "file")
-    out.print(table("MLPerf Tiny scale", columns, rows), soft_wrap=False)
-    notes = dict.fromkeys(note for standing in standings for note in standing.notes)
-    for note in (*notes, "a place on the scale, not an official result"):
+    out.print(table("MLPerf Tiny", columns, rows), soft_wrap=False)
+    notes = dict.fromkeys(note for score in scores for note in score.notes)
+    for note in (*notes, "a comparison, not an official result"):
         out.print(f"[dim]{shown(note)}[/dim]", soft_wrap=False)
 
 
-def _heading(row: "Row") -> str:
-    return row.precision + ("*" if row.form.if_quantised else "")
+def _heading(report: "TargetReport") -> str:
+    return report.precision + ("*" if report.variant.if_quantised else "")
 
 
 def _runtime(target: "Target") -> str:
     return f"{target.runtime}, {threads_text(target.threads)}"
 
 
-def _latency(row: "Row") -> str:
-    prediction = row.prediction
+def _latency(report: "TargetReport") -> str:
+    prediction = report.prediction
     point, low, high = map(
         milliseconds, (prediction.latency_ms, prediction.low_ms, prediction.high_ms)
     )
     return f"{'over ' if prediction.partial else ''}{point} ({low}–{high})"
 
 
-def _measured(row: "Row") -> str:
-    measured = row.measured_ms
+def _measured(report: "TargetReport") -> str:
+    measured = report.measured_ms
     if measured is None:
         return ""
-    inside = "inside" if row.within_interval else "outside"
-    error = row.prediction.latency_ms / measured - 1
+    inside = "inside" if report.within_interval else "outside"
+    error = report.prediction.latency_ms / measured - 1
     return f"{milliseconds(measured)} ms, predicted {error:+.0%}, {inside} the interval"
 
 
-def _energy(row: "Row") -> str:
-    energy = row.prediction.energy_mj
+def _energy(report: "TargetReport") -> str:
+    energy = report.prediction.energy_mj
     return "" if energy is None else f"{milliseconds(energy)} mJ"
 
 
-def _by_kind(rows: Sequence["Row"]) -> Iterator[list[str]]:
-    times = [row.prediction.by_kind_ms for row in rows]
+def _by_kind(reports: Sequence["TargetReport"]) -> Iterator[list[str]]:
+    times = [report.prediction.by_kind_ms for report in reports]
     kinds = dict.fromkeys(kind for by_kind in times for kind in by_kind)
     for kind in sorted(kinds, key=lambda kind: -times[0].get(kind, 0.0)):
         yield [kind, *(_part(by_kind.get(kind, 0.0), sum(by_kind.values())) for by_kind in times)]
@@ -237,12 +239,12 @@ def _name(check: "Check") -> str:
     return name + ("" if check.certain else "?")
 
 
-def _place(standing: "Standing", place: "Place") -> tuple[str, str]:
-    points = 100 * abs(standing.accuracy - place.bar_accuracy)
-    side = "over" if place.accurate else "short of"
+def _compared(score: "Score", comparison: "Comparison") -> tuple[str, str]:
+    points = 100 * abs(score.accuracy - comparison.reference_accuracy)
+    side = "over" if comparison.accurate else "short of"
     return (
-        f"{percent(standing.accuracy)}, {points:.2f} {side} {place.bar_accuracy:.0%}",
-        f"{standing.file_size_bytes:,} of {place.bar_file_size_bytes:,} bytes",
+        f"{percent(score.accuracy)}, {points:.2f} {side} {comparison.reference_accuracy:.0%}",
+        f"{score.file_size_bytes:,} of {comparison.reference_file_size_bytes:,} bytes",
     )
 
 
