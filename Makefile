@@ -11,19 +11,23 @@ install = $(1)/bin/python -m pip install --quiet $(2) setuptools && \
 	rm -rf sdedge.egg-info
 suite = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test check test-floor test-latest lock format clean
+.PHONY: demo test check lint types test-floor test-latest lock format clean
 
 demo: .venv/.installed
 	$(BIN)/sdedge demo
 
-test: .venv/.installed
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+test: lint  # the suite type-checks as well
 	$(call suite,.venv)
 
-check: .venv/.installed  # the quick half of `make test`
-	$(BIN)/ruff check .
+check: lint types  # the quick half of `make test`
 	$(call suite,.venv) -m "not slow"
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.installed
+	$(BIN)/python tools/typecheck.py
 
 test-floor: .venv-floor/.installed  # the lower bounds of pyproject.toml
 	$(call suite,.venv-floor)
