@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from sdedge.bounds import Classes, check_setting
+from sdedge.bounds import Classes
 from sdedge.cli import options
 from sdedge.cli.app import App
 from sdedge.cli.output import cell_text, console, guarded, print_json, shown, table
-from sdedge.config import TrainConfig
+from sdedge.config import TrainConfig, check_setting
 from sdedge.errors import ConfigError
 from sdedge.run import RunDir, read_json
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Self
 
 from msgspec import Meta
 
-from sdedge.bounds import Seed, check_setting
+from sdedge.bounds import Seed
 from sdedge.compare.method import Method
-from sdedge.config import PhaseConfig, SearchConfig, TrainConfig
+from sdedge.config import PhaseConfig, SearchConfig, TrainConfig, check_setting
 from sdedge.errors import ConfigError, RunError
 from sdedge.run import read_json
 from sdedge.schema import to_record
