@@ -158,7 +158,7 @@ def test_a_run_that_dies_between_its_record_and_its_checkpoint_logs_the_epoch_on
         raise ConnectionAbortedError
 
     with monkeypatch.context() as patch, pytest.raises(ConnectionAbortedError):
-        patch.setattr("sdedge.loop.write_checkpoint", no_checkpoint)
+        patch.setattr("sdedge.loop.position.write_checkpoint", no_checkpoint)
         go(dying, run)
     assert len(timeless(run)) == 1
     go(Toy(), run, resume=True)
@@ -294,7 +294,7 @@ def test_a_checkpoint_is_written_when_it_is_due_and_after_each_epoch(
         written.append(header)
         write(path, tensors, header)
 
-    monkeypatch.setattr("sdedge.loop.write_checkpoint", counted)
+    monkeypatch.setattr("sdedge.loop.position.write_checkpoint", counted)
     go(Toy(), run, seconds=seconds)
     assert len(written) == expected
     assert written[-1]["epoch"] == EPOCHS

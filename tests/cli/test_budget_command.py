@@ -134,7 +134,7 @@ def test_an_interrupted_search_goes_on_within_its_budget(
         seed_step(*path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("sdedge.loop.seed_step", interrupt)
+        patch.setattr("sdedge.loop.runner.seed_step", interrupt)
         assert sdedge(*start, "--run", runs[1].path).exit_code == 130
     assert len(runs[1].read_metrics("search")) == 1
     told("search", "--resume", "--run", runs[1].path)

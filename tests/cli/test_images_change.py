@@ -121,7 +121,7 @@ def test_a_run_goes_on_with_a_moved_folder_and_with_no_other(
         "train": ("--cells", "2", "--genotype", "DARTS_V1"),
     }[command]
     with monkeypatch.context() as patch:
-        patch.setattr("sdedge.loop._finish_epoch", _stop)
+        patch.setattr("sdedge.loop.runner._finish_epoch", _stop)
         start = (command, "--preset", "demo", "--epoch-images", "8", *TINY, *own)
         stopped = sdedge(*start, "--dataset", folder, "--run", run.path, *place)
         assert isinstance(stopped.exception, _Stopped), stopped.output
