@@ -18,7 +18,7 @@ from typing import Any
 
 from reference_networks import NETWORKS
 
-from sdedge.deploy.graph.read import Precision
+from sdedge.deploy.ir.graph import Precision
 from sdedge.deploy.targets.band import ErrorBand, error_band
 from sdedge.deploy.targets.rates import Sample, fit_rates, held_out_ratios
 from sdedge.deploy.targets.target import KINDS, MEMORY, Rates

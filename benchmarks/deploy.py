@@ -29,15 +29,22 @@ from sdedge.cli.output import console, percent, print_json, table
 from sdedge.cli.phases import open_trained
 from sdedge.data.dataset import Dataset
 from sdedge.data.pipeline import Batches
+from sdedge.deploy.formats.onnx.verify import (
+    CPU,
+    checked_model,
+    export_network,
+    model_input,
+    verify_onnx,
+)
+from sdedge.deploy.formats.onnx.write import BATCH
 from sdedge.deploy.int8.choose import (
     CALIBRATION_IMAGES,
     choose_images,
     class_scores,
     quantize_network,
 )
+from sdedge.deploy.ir.program import INPUT, OUTPUT
 from sdedge.deploy.latency.compare import Latency, compare_latency
-from sdedge.deploy.onnx.program import BATCH, INPUT, OUTPUT
-from sdedge.deploy.onnx.verify import CPU, checked_model, export_network, model_input, verify_onnx
 from sdedge.environment import describe_environment
 from sdedge.errors import BenchError, SdedgeError
 from sdedge.run import RunDir

@@ -35,9 +35,11 @@ from rich.console import Console
 from sdedge.cli.output import console, print_json, table
 from sdedge.deploy.board.calibrate import measured_rates, micro_samples
 from sdedge.deploy.board.micro import CLASSES, int8_form, micro_models
-from sdedge.deploy.graph.read import Precision, read_graph
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
+from sdedge.deploy.formats.onnx.write import to_model
+from sdedge.deploy.ir.graph import Precision
+from sdedge.deploy.ir.trace import to_program
 from sdedge.deploy.latency.bench import random_image
-from sdedge.deploy.onnx.write import to_program
 from sdedge.deploy.targets.band import error_band
 from sdedge.deploy.targets.rates import Sample, predicted_ms
 from sdedge.deploy.targets.target import PRECISIONS
@@ -73,7 +75,7 @@ def random_networks(count: int) -> dict[Precision, dict[str, bytes]]:
         program = to_program(description.build().eval(), description)
         for precision, form in (("fp32", program), ("int8", int8_form(program))):
             name = f"random{index}-c{channels}-n{cells}-h{size}"
-            models[precision][name] = form.to_model(size, CLASSES, {}).SerializeToString()
+            models[precision][name] = to_model(form, size, CLASSES).SerializeToString()
     return models
 
 

@@ -8,7 +8,7 @@ MobileNetV2 0.35, to which they are alike, with its work scaled to theirs.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from sdedge.deploy.graph.read import BYTES, Graph, Kind, Operator, Precision, Value
+from sdedge.deploy.ir.graph import BYTES, Graph, Kind, Operator, Precision, Value
 
 
 @dataclass

@@ -13,7 +13,7 @@ from sdedge.errors import ConfigError
 
 if TYPE_CHECKING:
     from sdedge.deploy.fit.evaluate import TargetReport
-    from sdedge.deploy.graph.read import Precision
+    from sdedge.deploy.ir.graph import Precision
 
 DEVICES = ("cpu",)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sdedge.deploy.fit.check import Limits
     from sdedge.deploy.fit.evaluate import TargetReport
     from sdedge.deploy.fit.requirements import Requirements
-    from sdedge.deploy.graph.read import Precision
+    from sdedge.deploy.ir.graph import Precision
     from sdedge.deploy.latency.profiler import BenchResult
 
 RESULTS = {"fp32": "bench.json", "int8": "bench.int8.json"}  # of a run's measurements

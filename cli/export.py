@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from sdedge.data.dataset import Dataset
     from sdedge.deploy.fit.requirements import Requirements
+    from sdedge.deploy.formats.onnx.verify import ExportReport, Progress
     from sdedge.deploy.int8.choose import Int8Report
-    from sdedge.deploy.onnx.verify import ExportReport, Progress
     from sdedge.run import RunDir
     from sdedge.space.network import Network
     from sdedge.space.saved import NetworkDescription
@@ -89,7 +89,7 @@ def start_export(
     from sdedge.cli.phases import open_trained
     from sdedge.deploy.card import count_by_class, write_card
     from sdedge.deploy.export import write_export
-    from sdedge.deploy.onnx.verify import export_network
+    from sdedge.deploy.formats.onnx.verify import export_network
     from sdedge.errors import BenchError, DataError, ExportError
     from sdedge.run import RunDir
 

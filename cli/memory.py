@@ -11,7 +11,7 @@ from sdedge.cli.output import console, guarded, kilobytes, print_json, shown, ta
 from sdedge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sdedge.deploy.graph.read import Graph
+    from sdedge.deploy.ir.graph import Graph
     from sdedge.deploy.memory.plan import MemoryPlan
 
 
@@ -28,7 +28,7 @@ def memory(
     json_output: options.Json = False,
 ) -> None:
     """Find the RAM and flash that an exported network needs, and what fills the RAM."""
-    from sdedge.deploy.graph.read import read_graph
+    from sdedge.deploy.formats.onnx.reader.graph import read_graph
     from sdedge.deploy.memory.plan import flash_bytes, plan_memory
     from sdedge.run import RunDir
 

@@ -10,7 +10,7 @@ from sdedge.analysis.cell import draw_genotype
 from sdedge.analysis.comparison import draw_comparison
 from sdedge.compare.summary import Table
 from sdedge.deploy import card
-from sdedge.deploy.onnx.metadata import Metadata
+from sdedge.deploy.formats.onnx.metadata import Metadata
 from sdedge.deploy.snippets import cpp_snippet, python_snippet
 from sdedge.escape import latex, markdown, printable, string_literal
 from sdedge.genotype import load_genotype

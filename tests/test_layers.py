@@ -28,9 +28,9 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
     },
     {"fit": ("sdedge.deploy.fit",), "board": ("sdedge.deploy.board",)},
     {"int8": ("sdedge.deploy.int8",), "targets": ("sdedge.deploy.targets",)},
-    {"onnx": ("sdedge.deploy.onnx",)},
+    {"formats": ("sdedge.deploy.formats",)},
     {"memory": ("sdedge.deploy.memory",)},
-    {"latency": ("sdedge.deploy.latency",), "graph": ("sdedge.deploy.graph",)},
+    {"latency": ("sdedge.deploy.latency",), "ir": ("sdedge.deploy.ir",)},
     {"compare": ("sdedge.compare",)},
     {"search": ("sdedge.search",), "train": ("sdedge.train",)},
     {

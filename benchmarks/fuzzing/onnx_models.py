@@ -10,10 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fuzzing.harness import Target
 from sdedge.deploy.board.bundle import sample
-from sdedge.deploy.graph import contained
-from sdedge.deploy.graph.read import read_graph
+from sdedge.deploy.formats.onnx.metadata import read_metadata
+from sdedge.deploy.formats.onnx.reader import contained
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.memory.plan import flash_bytes, plan_memory
-from sdedge.deploy.onnx.metadata import read_metadata
 from sdedge.deploy.targets.predict import predict
 from sdedge.deploy.targets.target import load_target
 from sdedge.errors import SdedgeError

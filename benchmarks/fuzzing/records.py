@@ -24,9 +24,9 @@ from sdedge.deploy.card import card_text
 from sdedge.deploy.fit.check import Limits
 from sdedge.deploy.fit.mlperf import standings
 from sdedge.deploy.fit.requirements import Requirements
+from sdedge.deploy.formats.onnx.metadata import read_metadata
+from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.latency.profiler import BenchResult
-from sdedge.deploy.onnx.metadata import read_metadata
-from sdedge.deploy.onnx.write import to_onnx
 from sdedge.deploy.targets.target import load_target, read_target
 from sdedge.errors import SdedgeError
 from sdedge.genotype import DARTS_OPERATIONS, Genotype, load_genotype, published

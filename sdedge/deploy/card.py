@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from sdedge.config import SearchConfig, TrainConfig
 from sdedge.deploy.card_budget import budget_part, prediction_lines
 from sdedge.deploy.card_text import table, threads
-from sdedge.deploy.graph.read import read_graph
+from sdedge.deploy.formats.onnx.metadata import Metadata, read_metadata
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.memory.plan import flash_bytes, plan_memory
-from sdedge.deploy.onnx.metadata import Metadata, read_metadata
 from sdedge.deploy.records import BenchFile, ExportFile, read_report
 from sdedge.deploy.snippets import cpp_snippet, python_snippet
 from sdedge.errors import RunError

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from sdedge.deploy.card import CARD, DATA_NOTES, PER_CLASS, ClassCount
+from sdedge.deploy.formats.onnx.verify import ExportReport
 from sdedge.deploy.int8.choose import Int8Report
-from sdedge.deploy.onnx.verify import ExportReport
 from sdedge.files import json_bytes, write_together
 from sdedge.run import RunDir
 

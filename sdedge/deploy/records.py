@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sdedge.bounds import Amount, Natural, Share
-from sdedge.deploy.graph.read import Precision
+from sdedge.deploy.ir.graph import Precision
 from sdedge.errors import RunError
 from sdedge.run import read_json
 from sdedge.schema import to_record

@@ -1,6 +1,6 @@
 """Programs in a model card that run an exported network without sdedge."""
 
-from sdedge.deploy.onnx.metadata import Metadata
+from sdedge.deploy.formats.onnx.metadata import Metadata
 from sdedge.escape import string_literal
 
 _PYTHON = """\

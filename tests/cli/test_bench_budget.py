@@ -14,9 +14,9 @@ from sdedge.config import TrainConfig
 from sdedge.deploy.card import CARD
 from sdedge.deploy.fit.check import Limits, check_fit
 from sdedge.deploy.fit.requirements import Requirements
-from sdedge.deploy.graph.read import read_graph
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
+from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.latency import profiler
-from sdedge.deploy.onnx.write import to_onnx
 from sdedge.deploy.targets.target import load_target
 from sdedge.files import write_json
 from sdedge.genotype import published

@@ -19,8 +19,9 @@ from sdedge.cli.main import app
 from sdedge.cli.render.fits import verdict
 from sdedge.deploy.fit.check import Check
 from sdedge.deploy.fit.mlperf import CLASSES
+from sdedge.deploy.formats.onnx.write import to_onnx
+from sdedge.deploy.ir.program import INPUT
 from sdedge.deploy.latency import profiler
-from sdedge.deploy.onnx.write import INPUT, to_onnx
 from sdedge.deploy.targets.target import list_targets, load_target, save_target
 from sdedge.errors import BenchError
 from sdedge.files import write_json

@@ -18,7 +18,7 @@ from sdedge.deploy.fit import prices
 from sdedge.deploy.fit import requirements as sizing
 from sdedge.deploy.fit.check import Limits
 from sdedge.deploy.fit.requirements import Requirements, require
-from sdedge.deploy.onnx.write import to_onnx
+from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.targets.target import HOST, Target, load_target
 from sdedge.device import seed_step
 from sdedge.errors import ConfigError, RunError

@@ -16,7 +16,7 @@ from sdedge.cli.bundle import bundle
 from sdedge.config import TrainConfig
 from sdedge.data.shapes import draw
 from sdedge.deploy.board import bundle as bundle_module
-from sdedge.deploy.onnx.write import to_onnx
+from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.files import write_json
 from sdedge.genotype import published
 from sdedge.run import RunDir

@@ -11,9 +11,9 @@ from typer.testing import CliRunner, Result
 
 from sdedge.cli.memory import memory
 from sdedge.cli.output import kilobytes
-from sdedge.deploy.graph.read import read_graph
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
+from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.memory.plan import flash_bytes, plan_memory
-from sdedge.deploy.onnx.write import to_onnx
 from sdedge.genotype import published
 from sdedge.space.saved import NetworkDescription
 

@@ -16,9 +16,9 @@ from sdedge.deploy.fit import requirements as sizing
 from sdedge.deploy.fit.check import Limits, check_fit
 from sdedge.deploy.fit.prices import Plan, make_plan
 from sdedge.deploy.fit.requirements import Requirements, largest, require
-from sdedge.deploy.graph.read import read_graph
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
+from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.int8.choose import quantize_network
-from sdedge.deploy.onnx.write import to_onnx
 from sdedge.deploy.targets.target import Target, list_targets, load_target
 from sdedge.errors import ConfigError, RunError, TargetError
 from sdedge.genotype import Genotype, published

@@ -23,7 +23,8 @@ from sdedge.deploy.board.calibrate import (
     read_result,
 )
 from sdedge.deploy.board.micro import NETWORK, Micro, file_name, micro_models, micro_set
-from sdedge.deploy.graph.read import Precision, read_graph
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
+from sdedge.deploy.ir.graph import Precision
 from sdedge.deploy.targets.band import error_band
 from sdedge.deploy.targets.predict import predict
 from sdedge.deploy.targets.rates import Sample, fit_rates, held_out_ratios, predicted_ms

@@ -20,10 +20,10 @@ from sdedge.config import TrainConfig
 from sdedge.data.decode import decode_file
 from sdedge.deploy.card import CARD, ClassCount, card_text, count_by_class, write_card
 from sdedge.deploy.export import write_export
+from sdedge.deploy.formats.onnx.metadata import read_metadata
+from sdedge.deploy.formats.onnx.verify import ExportReport
+from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.int8.choose import Int8Report
-from sdedge.deploy.onnx.metadata import read_metadata
-from sdedge.deploy.onnx.verify import ExportReport
-from sdedge.deploy.onnx.write import to_onnx
 from sdedge.deploy.snippets import cpp_snippet
 from sdedge.errors import ExportError, RunError
 from sdedge.files import write_json

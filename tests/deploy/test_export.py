@@ -17,10 +17,10 @@ from torch import nn
 
 from sdedge.bounds import Stem
 from sdedge.data.dataset import Split
-from sdedge.deploy.onnx import verify
-from sdedge.deploy.onnx.folding import fold_batch_norm
-from sdedge.deploy.onnx.verify import ExportReport, export_network, verify_onnx
-from sdedge.deploy.onnx.write import to_onnx
+from sdedge.deploy.formats.onnx import verify
+from sdedge.deploy.formats.onnx.verify import ExportReport, export_network, verify_onnx
+from sdedge.deploy.formats.onnx.write import to_onnx
+from sdedge.deploy.ir.folding import fold_batch_norm
 from sdedge.errors import DataError, ExportError
 from sdedge.genotype import Genotype, published
 from sdedge.space.counting import count_network

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sdedge.deploy.fit.check import Check, Limits, check_fit
 from sdedge.deploy.fit.evaluate import evaluate_targets, read_variants
-from sdedge.deploy.graph.read import Graph, read_graph
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
+from sdedge.deploy.ir.graph import Graph
 from sdedge.deploy.memory.plan import flash_bytes
 from sdedge.deploy.targets.predict import predict
 from sdedge.deploy.targets.target import Target, list_targets, load_target

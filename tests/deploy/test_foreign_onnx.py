@@ -14,9 +14,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from test_graph import CONV, classifier, integers, read, types, weight
 
-from sdedge.deploy.graph.read import read_graph
+from sdedge.deploy.formats.onnx.metadata import read_metadata
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.memory.plan import plan_memory
-from sdedge.deploy.onnx.metadata import read_metadata
 from sdedge.deploy.targets.predict import predict
 from sdedge.deploy.targets.target import load_target
 from sdedge.errors import ExportError, TargetError

@@ -16,8 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from sdedge.bounds import Stem
-from sdedge.deploy.graph.read import Graph, Operator, read_graph
-from sdedge.deploy.onnx.write import to_onnx
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
+from sdedge.deploy.formats.onnx.write import to_onnx
+from sdedge.deploy.ir.graph import Graph, Operator
 from sdedge.errors import ExportError
 from sdedge.genotype import published
 from sdedge.space.counting import count_network

@@ -9,12 +9,14 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from sdedge.deploy.graph.read import Graph, Kind, Operator, Value, read_graph
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
+from sdedge.deploy.formats.onnx.write import program_model
+from sdedge.deploy.ir.graph import Graph, Kind, Operator, Value
+from sdedge.deploy.ir.trace import to_program
 from sdedge.deploy.memory.arena import ALIGNMENT, Lifetime, arena_bytes, place
 from sdedge.deploy.memory.buffers import Buffers
 from sdedge.deploy.memory.plan import flash_bytes, plan_memory
 from sdedge.deploy.memory.schedule import best_order
-from sdedge.deploy.onnx.write import program_model, to_program
 from sdedge.deploy.targets.target import load_target
 from sdedge.genotype import published
 from sdedge.space.saved import NetworkDescription

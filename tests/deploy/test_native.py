@@ -9,9 +9,9 @@ import pytest
 from onnx import helper
 from test_graph import CONV, classifier, integers
 
-from sdedge.deploy.graph import contained
-from sdedge.deploy.graph.native import NativeError, perform
-from sdedge.deploy.graph.read import read_graph
+from sdedge.deploy.formats.onnx.reader import contained
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
+from sdedge.deploy.formats.onnx.reader.native import NativeError, perform
 from sdedge.errors import ExportError
 
 MODEL = classifier([CONV[0]], [CONV[1]], shape=(1, 3, 8, 8)).SerializeToString()

@@ -9,7 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from sdedge.deploy.graph.read import Graph, Kind, Operator, Precision, Value, read_graph
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
+from sdedge.deploy.ir.graph import Graph, Kind, Operator, Precision, Value
 from sdedge.deploy.targets.band import ErrorBand
 from sdedge.deploy.targets.predict import operator_ms, predict
 from sdedge.deploy.targets.target import KINDS, Rates, Target, load_target

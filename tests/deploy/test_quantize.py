@@ -11,16 +11,17 @@ import pytest
 from test_export import SEMANTIC, describe, trained
 
 from sdedge.data.dataset import Dataset, Split
+from sdedge.deploy.formats.onnx.verify import ExportReport, export_network
+from sdedge.deploy.formats.onnx.write import program_model, to_model
 from sdedge.deploy.int8 import choose as int8
 from sdedge.deploy.int8.choose import choose_images, judge, quantize_network
 from sdedge.deploy.int8.equalize import equalize
 from sdedge.deploy.int8.quantize import _Quantizer, quantize, quantized_tensors
 from sdedge.deploy.int8.ranges import METHODS, Observed, observe
+from sdedge.deploy.ir.optimize import optimize_graph
+from sdedge.deploy.ir.program import INPUT, Program
+from sdedge.deploy.ir.trace import to_program
 from sdedge.deploy.latency.compare import Latency, compare_latency
-from sdedge.deploy.onnx.lean import lean
-from sdedge.deploy.onnx.program import INPUT, Program
-from sdedge.deploy.onnx.verify import ExportReport, export_network
-from sdedge.deploy.onnx.write import program_model, to_program
 from sdedge.errors import BenchError, DataError, ExportError
 from sdedge.genotype import Genotype
 from sdedge.space.counting import count_network
@@ -51,7 +52,7 @@ def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
 
 def plain(program: Program, channels: int = 3, size: int = 8) -> onnx.ModelProto:
     """The program as a model whose output is whatever its last node makes."""
-    model = program.to_model(size, 2, {})
+    model = to_model(program, size, 2)
     model.graph.output[0].type.tensor_type.ClearField("shape")
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = channels
     return model
@@ -230,7 +231,7 @@ class TestLean:
         left = program.node("Conv", [INPUT, weights[0]], "left")
         right = program.node("Conv", [INPUT, weights[1]], "right", pads=(1, 1, 1, 1))
         program.node("Add", [left, right], "sum")
-        assert [node.op_type for node in lean(program).nodes] == ["Conv", "Conv", "Add"]
+        assert [node.op_type for node in optimize_graph(program).nodes] == ["Conv", "Conv", "Add"]
 
     def test_what_others_read_stays(self) -> None:
         program = Program()
@@ -238,7 +239,8 @@ class TestLean:
         left, right = (program.node("Conv", [INPUT, w], f"conv {w}") for w in weights)
         total = program.node("Add", [left, right], "sum")
         program.node("Add", [total, left], "more")
-        assert [node.op_type for node in lean(program).nodes] == ["Conv", "Conv", "Add", "Add"]
+        optimized = optimize_graph(program)
+        assert [node.op_type for node in optimized.nodes] == ["Conv", "Conv", "Add", "Add"]
 
     @pytest.mark.parametrize("bias", [False, True])
     def test_sums_and_groups_compute_the_same(self, bias: bool) -> None:
@@ -260,7 +262,7 @@ class TestLean:
             x = program.node("Relu", [conv(x, f"{name} pw", 4, 4, 1, 1)], f"{name} mid")
             branches.append(conv(x, f"{name} out", 6, 4, 1, 1))
         program.node("Add", branches, "sum")
-        merged = lean(program)
+        merged = optimize_graph(program)
         assert Counter(n.op_type for n in merged.nodes) == {"Conv": 4, "Concat": 1, "Relu": 2}
         x = noise(2, 3, 8, 8)
         np.testing.assert_allclose(run(plain(merged), x), run(plain(program), x), atol=1e-5)

@@ -9,11 +9,12 @@ from test_card import INT8
 from sdedge.deploy.fit.check import Limits, check_fit
 from sdedge.deploy.fit.recommend import recommend
 from sdedge.deploy.fit.requirements import Requirements
-from sdedge.deploy.graph.read import read_graph
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
+from sdedge.deploy.formats.onnx.write import program_model
 from sdedge.deploy.int8.choose import Int8Report
 from sdedge.deploy.int8.quantize import quantize
-from sdedge.deploy.onnx.program import INPUT, Program
-from sdedge.deploy.onnx.write import program_model, to_program
+from sdedge.deploy.ir.program import INPUT, Program
+from sdedge.deploy.ir.trace import to_program
 from sdedge.deploy.targets.target import HOST, Target, load_target
 from sdedge.genotype import published
 from sdedge.space.saved import NetworkDescription

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from sdedge.data.dataset import Dataset
-from sdedge.deploy.graph.read import read_graph
+from sdedge.deploy.formats.onnx.order import in_best_order
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
+from sdedge.deploy.formats.onnx.write import program_model, to_onnx
 from sdedge.deploy.int8.choose import quantize_network
+from sdedge.deploy.ir.trace import to_program
 from sdedge.deploy.memory.plan import plan_memory
-from sdedge.deploy.memory.reorder import in_best_order
-from sdedge.deploy.onnx.write import program_model, to_onnx, to_program
 from sdedge.genotype import Genotype, published
 from sdedge.space.darts import random_genotype
 from sdedge.space.saved import NetworkDescription

@@ -26,13 +26,13 @@ from onnx import helper
 from sdedge.data.augment import Preprocess
 from sdedge.data.dataset import Split
 from sdedge.deploy.board.micro import micro_models
-from sdedge.deploy.graph import contained
-from sdedge.deploy.graph.native import NativeError
-from sdedge.deploy.graph.onnx_file import parse_model
-from sdedge.deploy.graph.read import read_graph
+from sdedge.deploy.formats.onnx.metadata import read_metadata
+from sdedge.deploy.formats.onnx.reader import contained
+from sdedge.deploy.formats.onnx.reader.classifier import parse_model
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
+from sdedge.deploy.formats.onnx.reader.native import NativeError
 from sdedge.deploy.latency.bench import random_image
 from sdedge.deploy.latency.profiler import BENCH_SCRIPT
-from sdedge.deploy.onnx.metadata import read_metadata
 from sdedge.errors import BenchError, ExportError
 from sdedge.escape import printable
 from sdedge.files import write_atomic

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from sdedge.deploy.board.micro import NETWORK, file_name, micro_models, micro_set
-from sdedge.deploy.graph.read import Precision, read_graph
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
+from sdedge.deploy.ir.graph import Precision
 from sdedge.deploy.targets.band import ErrorBand, error_band
 from sdedge.deploy.targets.rates import Sample, fit_rates, held_out_ratios
 from sdedge.deploy.targets.target import (

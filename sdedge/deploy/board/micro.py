@@ -14,10 +14,11 @@ from itertools import product
 
 import numpy as np
 
-from sdedge.deploy.graph.read import Precision
+from sdedge.deploy.formats.onnx.write import to_model
 from sdedge.deploy.int8.quantize import quantize
-from sdedge.deploy.onnx.program import INPUT, Program
-from sdedge.deploy.onnx.write import to_program
+from sdedge.deploy.ir.graph import Precision
+from sdedge.deploy.ir.program import INPUT, Program
+from sdedge.deploy.ir.trace import to_program
 from sdedge.deploy.targets.target import PRECISIONS
 from sdedge.space.darts import random_genotype
 from sdedge.space.saved import NetworkDescription
@@ -60,7 +61,7 @@ def micro_models() -> dict[str, bytes]:
         program = _network(micro) if micro.kind == NETWORK else _chain(micro)
         for precision in PRECISIONS:
             made = program if precision == "fp32" else int8_form(program)
-            model = made.to_model(micro.size, CLASSES, {})
+            model = to_model(made, micro.size, CLASSES)
             models[file_name(micro, precision)] = model.SerializeToString(deterministic=True)
     return models
 

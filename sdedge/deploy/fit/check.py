@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sdedge.deploy.graph.read import Graph
+from sdedge.deploy.ir.graph import Graph
 from sdedge.deploy.memory.plan import OPERATOR_BYTES, MemoryPlan, flash_bytes, plan_memory
 from sdedge.deploy.targets.predict import Prediction, predict
 from sdedge.deploy.targets.target import Target

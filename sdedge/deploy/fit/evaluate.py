@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from sdedge.deploy.fit.check import Fit, Limits, check_fit
-from sdedge.deploy.graph.read import Graph, Precision, read_graph
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
+from sdedge.deploy.ir.graph import Graph, Precision
 from sdedge.deploy.latency.profiler import BenchResult
 from sdedge.deploy.targets.predict import Prediction
 from sdedge.deploy.targets.target import HOST, Target

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from sdedge.bounds import Natural, Share
-from sdedge.deploy.graph.read import Precision
-from sdedge.deploy.onnx.metadata import read_metadata
+from sdedge.deploy.formats.onnx.metadata import read_metadata
+from sdedge.deploy.ir.graph import Precision
 from sdedge.errors import RunError
 from sdedge.run import RunDir, read_json
 from sdedge.schema import to_record

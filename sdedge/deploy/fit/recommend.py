@@ -5,8 +5,9 @@ from dataclasses import replace
 from sdedge.config import LIMIT_NAMES
 from sdedge.deploy.fit.check import Fit, check_fit
 from sdedge.deploy.fit.requirements import Requirements
-from sdedge.deploy.graph.read import Precision, read_graph
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.int8.choose import Int8Report, accuracy_lost
+from sdedge.deploy.ir.graph import Precision
 from sdedge.deploy.targets.target import HOST
 
 

@@ -12,11 +12,13 @@ from typing import Any, get_args
 from sdedge import bounds
 from sdedge.config import SearchConfig
 from sdedge.deploy.fit.check import Check, Fit, Limits, check_fit, option
-from sdedge.deploy.graph.read import Precision, read_graph
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
+from sdedge.deploy.formats.onnx.write import program_model
 from sdedge.deploy.int8.quantize import quantize
 from sdedge.deploy.int8.ranges import Range
-from sdedge.deploy.onnx.program import INPUT, Program
-from sdedge.deploy.onnx.write import program_model, to_program
+from sdedge.deploy.ir.graph import Precision
+from sdedge.deploy.ir.program import INPUT, Program
+from sdedge.deploy.ir.trace import to_program
 from sdedge.deploy.targets.target import Target, load_target, parse_target
 from sdedge.errors import ConfigError, RunError, TargetError
 from sdedge.genotype import Genotype, published

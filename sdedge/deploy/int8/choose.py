@@ -10,12 +10,8 @@ from numpy.typing import NDArray
 from sdedge.data.augment import Preprocess
 from sdedge.data.dataset import Dataset, Split
 from sdedge.data.pipeline import Batches
-from sdedge.deploy.int8.equalize import equalize
-from sdedge.deploy.int8.quantize import quantize, quantized_tensors
-from sdedge.deploy.int8.ranges import METHODS, observe
-from sdedge.deploy.latency.compare import Latency
-from sdedge.deploy.memory.reorder import in_best_order
-from sdedge.deploy.onnx.verify import (
+from sdedge.deploy.formats.onnx.order import in_best_order
+from sdedge.deploy.formats.onnx.verify import (
     CPU,
     ExportReport,
     Progress,
@@ -25,7 +21,12 @@ from sdedge.deploy.onnx.verify import (
     open_model,
     run_model,
 )
-from sdedge.deploy.onnx.write import program_model, to_program
+from sdedge.deploy.formats.onnx.write import program_model
+from sdedge.deploy.int8.equalize import equalize
+from sdedge.deploy.int8.quantize import quantize, quantized_tensors
+from sdedge.deploy.int8.ranges import METHODS, observe
+from sdedge.deploy.ir.trace import to_program
+from sdedge.deploy.latency.compare import Latency
 from sdedge.errors import DataError, ExportError
 from sdedge.space.network import Network
 from sdedge.space.saved import NetworkDescription

@@ -8,7 +8,7 @@ for every nine, and the channels in between fill the range of their bytes more e
 
 import numpy as np
 
-from sdedge.deploy.onnx.program import Node, Program
+from sdedge.deploy.ir.program import Node, Program
 
 _LEAST = 1e-6  # of the greatest factor: a channel of zeros stays one
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdedge.deploy.int8.ranges import LEVELS, Range
-from sdedge.deploy.onnx.program import INPUT, Node, Program
+from sdedge.deploy.ir.program import INPUT, Node, Program
 from sdedge.errors import ExportError
 
 _SAME_SCALE = {"Concat", "MaxPool", "Flatten"}

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from sdedge.deploy.onnx.program import INPUT
-from sdedge.deploy.onnx.verify import open_model
+from sdedge.deploy.formats.onnx.verify import open_model
+from sdedge.deploy.ir.program import INPUT
 
 Range = tuple[float, float]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sdedge.deploy.graph.read import RESHAPES, Graph, Operator, Value
+from sdedge.deploy.ir.graph import RESHAPES, Graph, Operator, Value
 from sdedge.deploy.memory.arena import Lifetime
 from sdedge.deploy.memory.schedule import Buffer, Memory, Moment
 

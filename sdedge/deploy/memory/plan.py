@@ -9,7 +9,7 @@ scratch of its kernels.
 
 from dataclasses import dataclass
 
-from sdedge.deploy.graph.read import Graph, Value
+from sdedge.deploy.ir.graph import Graph, Value
 from sdedge.deploy.memory.arena import arena_bytes
 from sdedge.deploy.memory.buffers import Buffers
 from sdedge.deploy.memory.schedule import best_order

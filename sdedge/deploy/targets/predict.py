@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sdedge.deploy.graph.read import BYTES, Graph, Operator, Precision
+from sdedge.deploy.ir.graph import BYTES, Graph, Operator, Precision
 from sdedge.deploy.targets.target import (
     CONVOLUTIONS,
     FLOAT,

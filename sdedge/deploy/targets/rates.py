@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sdedge.deploy.graph.read import Graph
+from sdedge.deploy.ir.graph import Graph
 from sdedge.deploy.targets.predict import operator_work
 from sdedge.deploy.targets.target import OPTIONAL_RATES, RATES, RUN, Rate, Rates
 

@@ -33,7 +33,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from sdedge.deploy.graph.read import Kind, Precision
+from sdedge.deploy.ir.graph import Kind, Precision
 from sdedge.deploy.memory.plan import OPERATOR_BYTES
 from sdedge.deploy.targets.band import ErrorBand
 from sdedge.deploy.targets.fields import Fields

@@ -14,9 +14,9 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
-from sdedge.deploy.graph.native import NativeError
-from sdedge.deploy.graph.nodes import is_standard, names_read
-from sdedge.deploy.graph.tensor import Tensor, is_tensor, tensor_of
+from sdedge.deploy.formats.onnx.reader.native import NativeError
+from sdedge.deploy.formats.onnx.reader.nodes import is_standard, names_read
+from sdedge.deploy.formats.onnx.reader.tensor import Tensor, is_tensor, tensor_of
 from sdedge.errors import ExportError
 from sdedge.escape import printable
 

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sdedge.deploy.graph import native
-from sdedge.deploy.graph.native import NativeError
+from sdedge.deploy.formats.onnx.reader import native
+from sdedge.deploy.formats.onnx.reader.native import NativeError
 
 MEMORY_BYTES = 4 * 2**30  # of the process, for any file
 SECONDS = 60.0  # for one request

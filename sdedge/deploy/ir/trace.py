@@ -1,94 +1,39 @@
-"""The ONNX form of a derived network, written node by node.
+"""From a derived network to the program that computes the same, node by node.
 
-The network is traced with torch.fx, each traced step becomes the ONNX node it stands for, and
-`lean` merges what repeats. Compared with torch.onnx.export this keeps the graph to what the network
-computes, the file to little more than the weights, and the export to a fraction of a second.
+The network is traced with torch.fx, each traced step becomes the node it stands for, and
+`optimize_graph` merges what repeats. Compared with torch.onnx.export this keeps the graph to what
+the network computes, and takes a fraction of a second.
 """
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from torch import fx, nn
 
-import sdedge
-from sdedge.deploy.memory.reorder import in_best_order
-from sdedge.deploy.onnx.folding import fold_batch_norm
-from sdedge.deploy.onnx.lean import lean
-from sdedge.deploy.onnx.program import INPUT, Program
+from sdedge.deploy.ir.folding import fold_batch_norm
+from sdedge.deploy.ir.optimize import optimize_graph
+from sdedge.deploy.ir.program import INPUT, Program
 from sdedge.errors import ExportError
-from sdedge.schema import encode_json
 from sdedge.space.network import Network
 from sdedge.space.operations import FactorizedReduce
 from sdedge.space.saved import NetworkDescription
 
 
-def to_onnx(
-    network: Network, description: NetworkDescription, *, normalize: bool = False
-) -> onnx.ModelProto:
-    """The ONNX model of `network` in evaluation, batch norm folded, for any batch size.
-
-    `input` is float32 (batch, 3, S, S), RGB: normalised with the description's mean and std, or,
-    with `normalize`, in [0, 1] and normalised by the graph. `logits` is (batch, classes). Classes,
-    preprocessing and genotype are in the metadata, as JSON. Nodes are in the order that needs the
-    least memory. Raises ExportError when the network holds something that has no ONNX form here.
-    """
-    program = to_program(network, description, normalize=normalize)
-    return in_best_order(program_model(program, description, normalize=normalize))
-
-
 def to_program(
     network: Network, description: NetworkDescription, *, normalize: bool = False
 ) -> Program:
-    """The nodes of `to_onnx`, before they are written."""
+    """The nodes that compute the class scores of `network` in evaluation, batch norm folded.
+
+    The input is an image normalised with the description's mean and std or, with `normalize`, one
+    in [0, 1]. Raises ExportError when the network holds something that has no form here.
+    """
     program = Program()
     x = _normalise(program, description) if normalize else INPUT
     _trace(program, fold_batch_norm(network), x)
-    return lean(program)
-
-
-def program_model(
-    program: Program,
-    description: NetworkDescription,
-    *,
-    normalize: bool = False,
-    node_names: bool = True,
-    extra: Sequence[str] = (),
-) -> onnx.ModelProto:
-    """The ONNX model of a program that `to_program` gave, or of one made from it.
-
-    See `Program.to_model` for `extra`. Without `node_names` the file is a little smaller.
-    """
-    return program.to_model(
-        description.image_size,
-        len(description.classes),
-        _metadata(description, normalize=normalize),
-        node_names=node_names,
-        extra=extra,
-    )
-
-
-def _metadata(description: NetworkDescription, *, normalize: bool) -> dict[str, str]:
-    preprocessing = {
-        "resize": "largest centred square, scaled with antialiasing",
-        "image_size": description.image_size,
-        "layout": "NCHW",
-        "channel_order": "RGB",
-        "range": [0, 1],
-        "mean": description.mean,
-        "std": description.std,
-        "normalized_in_graph": normalize,  # if not, the input is (x - mean) / std
-    }
-    return {
-        "task": "image-classification",
-        "classes": encode_json(description.classes, source="classes"),
-        "preprocessing": encode_json(preprocessing, source="preprocessing"),
-        "genotype": encode_json(description.genotype.to_dict(), source="genotype"),
-        "sdedge_version": sdedge.__version__,
-    }
+    return optimize_graph(program)
 
 
 def _normalise(program: Program, description: NetworkDescription) -> str:

@@ -1,8 +1,8 @@
 """What onnx's and ONNX Runtime's native code does with a model, and a program that serves it.
 
-A hostile file can crash native code, or make it allocate gigabytes. `sdedge.deploy.graph.contained`
-runs this file as a program in a process of its own, whose end it survives; for models made in this
-process the functions are called directly.
+A hostile file can crash native code, or make it allocate gigabytes. `contained.py` runs this file
+as a program in a process of its own, whose end it survives; for models made in this process the
+functions are called directly.
 
     python native.py BYTES
 

@@ -1,34 +1,22 @@
-"""A network as a list of ONNX nodes and their constants, while it is being prepared for its file.
+"""A network as a list of nodes and their constants: what every format is written from.
 
-Tensors have telling names here. In the file they are numbered: a name is written once for every
-node that reads it, and in a small network all those names together outweigh some of the layers.
+Operators and their attributes are those of ONNX, by name; tensors are named after what makes them.
 """
 
-import itertools
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
-
-import sdedge
 
 INPUT = "input"
 OUTPUT = "logits"
-BATCH = "batch"
-# No node here needs more, and 13 is the first with INT8 weights scaled by channel; onnxruntime
-# reads it since 1.6 (2020).
-OPSET = 13
-IR_VERSION = 7
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One ONNX node; its output bears its name."""
+    """One operator at work; its output bears its name."""
 
     op_type: str
     inputs: tuple[str, ...]
@@ -92,58 +80,3 @@ class Program:
                 same[new.output] = made
         result.output = same.get(self.output, self.output)
         return result
-
-    def to_model(
-        self,
-        image_size: int,
-        classes: int,
-        metadata: dict[str, str],
-        *,
-        node_names: bool = True,
-        extra: Sequence[str] = (),
-    ) -> onnx.ModelProto:
-        """The ONNX model for any batch size: float32 (batch, 3, S, S) in, (batch, classes) out.
-
-        The float tensors named in `extra` are outputs too, after the class scores.
-        """
-        short = {INPUT: INPUT, self.output: OUTPUT}
-        free = (np.base_repr(number, 36) for number in itertools.count())
-        nodes = [_node_proto(node, short, free, named=node_names) for node in self.nodes]
-        constants = [
-            numpy_helper.from_array(values, short[name])
-            for name, values in self.constants.items()
-            if name in short
-        ]
-        image, logits = (
-            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [BATCH, *shape])
-            for name, shape in ((INPUT, (3, image_size, image_size)), (OUTPUT, (classes,)))
-        )
-        others = [
-            helper.make_tensor_value_info(short[name], onnx.TensorProto.FLOAT, None)
-            for name in extra
-        ]
-        model = helper.make_model(
-            helper.make_graph(nodes, "network", [image], [logits, *others], constants),
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
-            producer_name="sdedge",
-            producer_version=sdedge.__version__,
-        )
-        helper.set_model_props(model, metadata)
-        return model
-
-
-def _node_proto(
-    node: Node, short: dict[str, str], free: Iterator[str], *, named: bool
-) -> onnx.NodeProto:
-    """The node with the names in `short`, which grows by those it is the first to use."""
-    for name in (*node.inputs, node.output):
-        if name not in short:
-            short[name] = next(free)
-    return helper.make_node(
-        node.op_type,
-        [short[name] for name in node.inputs],
-        [short[node.output]],
-        node.output if named else None,
-        **node.attributes,
-    )

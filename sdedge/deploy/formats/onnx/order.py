@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import onnx
 
-from sdedge.deploy.graph.read import read_graph
+from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.memory.plan import plan_memory
 
 

@@ -12,12 +12,12 @@ from math import prod
 import onnx
 from onnx import TensorProto
 
-from sdedge.deploy.graph.nodes import hands_on, is_standard, names_read
-from sdedge.deploy.graph.onnx_file import Classifier, constant_scores
-from sdedge.deploy.graph.tensor import Tensor
+from sdedge.deploy.formats.onnx.reader.classifier import Classifier, constant_scores
+from sdedge.deploy.formats.onnx.reader.nodes import hands_on, is_standard, names_read
+from sdedge.deploy.formats.onnx.reader.tensor import Tensor
+from sdedge.deploy.ir.graph import QUANTIZERS
 from sdedge.escape import printable
 
-QUANTIZERS = {"QuantizeLinear", "DequantizeLinear"}
 MATRIX = {"Conv", "Gemm", "MatMul"}  # multiply the second input, and may add the third
 _ACTIVATIONS = {"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid"}
 _ABSORBS_ACTIVATION = {"Conv", "Gemm"}

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from sdedge.deploy.onnx.program import Node, Program
+from sdedge.deploy.ir.program import Node, Program
 
 _Makers = dict[str, Node]
 
 
-def lean(program: Program) -> Program:
+def optimize_graph(program: Program) -> Program:
     """The same network: ReLUs moved before concatenations, equal branches merged."""
     program = _rectify_before_concat(program)
     for rewrite in (_sum_in_one_conv, _concat_before_equals):

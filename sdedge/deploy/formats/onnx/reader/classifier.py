@@ -13,13 +13,13 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
 
-from sdedge.deploy.graph import contained, native
-from sdedge.deploy.graph.native import NativeError
-from sdedge.deploy.graph.nodes import STANDARD_DOMAINS, handed_on, in_order, needed
-from sdedge.deploy.graph.qlinear import written_out
-from sdedge.deploy.graph.shapes import Native, ShapeReader
-from sdedge.deploy.graph.tensor import Tensor, is_tensor, shape_text, tensor_of
-from sdedge.deploy.graph.weights import set_aside
+from sdedge.deploy.formats.onnx.reader import contained, native
+from sdedge.deploy.formats.onnx.reader.native import NativeError
+from sdedge.deploy.formats.onnx.reader.nodes import STANDARD_DOMAINS, handed_on, in_order, needed
+from sdedge.deploy.formats.onnx.reader.qlinear import written_out
+from sdedge.deploy.formats.onnx.reader.shapes import Native, ShapeReader
+from sdedge.deploy.formats.onnx.reader.tensor import Tensor, is_tensor, shape_text, tensor_of
+from sdedge.deploy.formats.onnx.reader.weights import set_aside
 from sdedge.errors import ExportError
 from sdedge.escape import printable
 

@@ -16,10 +16,10 @@ from torch import Tensor
 from sdedge.data.augment import Preprocess
 from sdedge.data.dataset import Split
 from sdedge.data.pipeline import Batches
+from sdedge.deploy.formats.onnx.write import to_onnx
+from sdedge.deploy.ir.program import INPUT, OUTPUT
 from sdedge.deploy.latency.bench import ORT_ERRORS, error_text
 from sdedge.deploy.latency.profiler import default_threads
-from sdedge.deploy.onnx.program import INPUT, OUTPUT
-from sdedge.deploy.onnx.write import to_onnx
 from sdedge.errors import ExportError
 from sdedge.space.counting import count_network
 from sdedge.space.network import Network

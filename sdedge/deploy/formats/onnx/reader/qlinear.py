@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import onnx
 from onnx import helper
 
-from sdedge.deploy.graph.nodes import STANDARD_DOMAINS
+from sdedge.deploy.formats.onnx.reader.nodes import STANDARD_DOMAINS
 
 # QLinear operators: the operator inside, the first operand's place (each is a tensor, its scale and
 # its zero point), the place of the output's scale, and of an int32 bias. A concat's operands run to

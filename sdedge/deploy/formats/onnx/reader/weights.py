@@ -4,7 +4,7 @@ from pathlib import Path, PurePath
 
 from onnx import GraphProto, TensorProto, helper
 
-from sdedge.deploy.graph.tensor import Tensor, is_tensor, tensor_of
+from sdedge.deploy.formats.onnx.reader.tensor import Tensor, is_tensor, tensor_of
 from sdedge.errors import ExportError
 from sdedge.escape import printable
 
