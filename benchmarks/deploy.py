@@ -49,7 +49,7 @@ from sdedge.environment import describe_environment
 from sdedge.errors import BenchError, SdedgeError
 from sdedge.run import RunDir
 from sdedge.space.counting import count_network
-from sdedge.space.network import Network
+from sdedge.space.darts.network import Network
 from sdedge.space.saved import NetworkDescription
 
 ROWS = ("naive_fp32", "fp32", "naive_int8", "int8")

@@ -45,7 +45,7 @@ from sdedge.deploy.targets.rates import Sample, predicted_ms
 from sdedge.deploy.targets.target import PRECISIONS
 from sdedge.environment import describe_environment
 from sdedge.files import write_json
-from sdedge.space.darts import random_genotype
+from sdedge.space.darts.cell import random_genotype
 from sdedge.space.saved import NetworkDescription
 
 RESULTS = Path(__file__).with_name("results") / "prediction-cpu.json"

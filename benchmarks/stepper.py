@@ -23,11 +23,11 @@ from sdedge.errors import BenchError
 from sdedge.graphs import Step, select_graphs
 from sdedge.kernels import chosen
 from sdedge.search.bilevel import Bilevel
-from sdedge.search.spaces import get_space
 from sdedge.search.strategies import get_strategy
 from sdedge.search.tasks import build_task
 from sdedge.search.tasks.task import TaskBatch
-from sdedge.space.supernet import Supernet
+from sdedge.space.darts.supernet import Supernet
+from sdedge.space.spaces import get_space
 
 # plain: module by module as in the public DARTS code, in torch's default memory layout, without
 # the bit-for-bit repeatability that a resumable search needs; fused: as `sdedge search` runs;

@@ -7,7 +7,8 @@ gradients, which are read and added up. Left out are kernels, statistics, the de
 optimizers; counted in full is the pass for alpha, though it ends in the first cell.
 """
 
-from sdedge.space.darts import EDGES, NODES, STEM_MULTIPLIER, CellSpec, cell_specs
+from sdedge.space.darts.cell import EDGES, NODES, CellSpec, cell_specs
+from sdedge.space.darts.skeleton import STEM_MULTIPLIER
 
 SEPARABLE = 4  # operations that begin with a depthwise and a pointwise convolution
 TWO_STAGES = 2  # of them go through another pair

@@ -24,7 +24,7 @@ from sdedge.files import write_json
 
 if TYPE_CHECKING:
     from sdedge.data.dataset import Dataset
-    from sdedge.search.benchmark_table import BenchmarkTable
+    from sdedge.space.nasbench201.benchmark_table import BenchmarkTable
 
 Trial = tuple[Method, int, Path]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sdedge.deploy.formats.onnx.verify import ExportReport, Progress
     from sdedge.deploy.int8.choose import Int8Report
     from sdedge.run import RunDir
-    from sdedge.space.network import Network
+    from sdedge.space.darts.network import Network
     from sdedge.space.saved import NetworkDescription
 
 CALIBRATION_IMAGES = 512

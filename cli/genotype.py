@@ -39,7 +39,7 @@ def show(
 
     genotype = load_genotype(name)
     if draw is not None:
-        from sdedge.analysis.cell import draw_genotype
+        from sdedge.analysis.darts_cell import draw_genotype
 
         draw_genotype(genotype, draw, title=name)
     if json_output:
@@ -74,7 +74,7 @@ def count(
     For a run, of its own network; for a cell alone, of the papers' for CIFAR-10.
     """
     from sdedge.genotype import load_genotype, named_run
-    from sdedge.space.counting import count_genotype
+    from sdedge.space.darts.counting import count_genotype
 
     genotype = load_genotype(name)
     given = {

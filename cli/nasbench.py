@@ -13,10 +13,10 @@ from sdedge.errors import ConfigError
 from sdedge.paths import checked_path
 
 if TYPE_CHECKING:
-    from sdedge.nasbench201 import Nb201Cell
     from sdedge.run import RunDir
-    from sdedge.search.benchmark_table import BenchmarkTable
     from sdedge.search.runner import SearchResult
+    from sdedge.space.nasbench201.benchmark_table import BenchmarkTable
+    from sdedge.space.nasbench201.cell import Nb201Cell
 
 app = App(no_args_is_help=True, help="Look cells of NAS-Bench-201 up.")
 
@@ -42,7 +42,7 @@ def query(
     json_output: options.Json = False,
 ) -> None:
     """Tell what a cell reaches when it is trained in full, and how far that is from the best."""
-    from sdedge.search.benchmark_table import DATASETS, read_benchmark_table
+    from sdedge.space.nasbench201.benchmark_table import DATASETS, read_benchmark_table
 
     if what is None and not best:
         raise ConfigError("nothing to look up; give an arch string, or --best")
@@ -59,8 +59,8 @@ def query(
 
 def _cell(text: str) -> "Nb201Cell":
     """An arch string, or the one in that file, or what a search in that folder found."""
-    from sdedge.nasbench201 import Nb201Cell, read_cell
     from sdedge.run import RunDir
+    from sdedge.space.nasbench201.cell import Nb201Cell, read_cell
 
     if text.startswith("|") or not (path := checked_path(text)).exists():
         return Nb201Cell.from_arch(text)
@@ -74,14 +74,14 @@ def _summary(cell: "Nb201Cell", entries: "BenchmarkTable") -> dict[str, Any]:
     from dataclasses import asdict
 
     from sdedge.search.lookup import look_up
-    from sdedge.space.nasbench201 import count_cell
+    from sdedge.space.nasbench201.counting import count_cell
 
     return {**look_up(cell, entries), **asdict(count_cell(cell))}
 
 
 def known_cells(path: str | None) -> "BenchmarkTable | None":
     """The table that settings name, if any; DataError when it cannot be read."""
-    from sdedge.search.benchmark_table import read_benchmark_table
+    from sdedge.space.nasbench201.benchmark_table import read_benchmark_table
 
     return read_benchmark_table(path) if path else None
 
@@ -95,9 +95,9 @@ def report_epochs(
     """
     from sdedge.analysis.standings import draw_standings
     from sdedge.files import write_json
-    from sdedge.nasbench201 import Nb201Cell
-    from sdedge.search.benchmark_table import DATASETS
     from sdedge.search.lookup import look_up_epochs
+    from sdedge.space.nasbench201.benchmark_table import DATASETS
+    from sdedge.space.nasbench201.cell import Nb201Cell
 
     epochs = look_up_epochs(result.records, entries)
     cell = Nb201Cell.from_dict(result.genotype.to_dict())

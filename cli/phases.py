@@ -21,7 +21,7 @@ from sdedge.lock import lock_if_there
 from sdedge.names import find_name
 from sdedge.paths import checked_path
 from sdedge.run import RunDir, refuse_foreign
-from sdedge.space.network import Network
+from sdedge.space.darts.network import Network
 from sdedge.space.saved import NetworkDescription, load_network
 
 C = TypeVar("C", bound=PhaseConfig)

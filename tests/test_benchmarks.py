@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sdedge.errors import BenchError
-from sdedge.space.fused import fused_cell
+from sdedge.space.darts.fused import fused_cell
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,7 +54,7 @@ def _broken(monkeypatch: pytest.MonkeyPatch) -> None:
         factor[0] = 1.001
         return fused_cell(cell, s0, s1, weights * factor, *rest, **extras)
 
-    monkeypatch.setattr("sdedge.space.supernet.fused_cell", wrong)
+    monkeypatch.setattr("sdedge.space.darts.supernet.fused_cell", wrong)
 
 
 @pytest.mark.slow

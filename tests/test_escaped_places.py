@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sdedge.analysis.cell import draw_genotype
 from sdedge.analysis.comparison import draw_comparison
+from sdedge.analysis.darts_cell import draw_genotype
 from sdedge.compare.summary import Table
 from sdedge.deploy import card
 from sdedge.deploy.formats.onnx.metadata import Metadata

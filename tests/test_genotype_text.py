@@ -7,7 +7,7 @@ import pytest
 from sdedge.errors import GenotypeError
 from sdedge.genotype import Genotype, load_genotype, published
 from sdedge.genotype_text import read_printed
-from sdedge.nasbench201 import read_cell
+from sdedge.space.nasbench201.cell import read_cell
 
 DARTS = published()["DARTS_V2"].genotype
 EDGES = "('sep_conv_3x3', 0), ('skip_connect', 1)"

@@ -15,9 +15,9 @@ from sdedge.deploy.targets.target import list_targets, load_target
 from sdedge.errors import ConfigError, DataError, GenotypeError, SdedgeError, TargetError
 from sdedge.genotype import load_genotype, published
 from sdedge.names import choose, find_name, suggestion
-from sdedge.search import benchmark_table
 from sdedge.search.strategies import STRATEGIES, get_strategy
 from sdedge.search.tasks import TASKS, task_name
+from sdedge.space.nasbench201 import benchmark_table
 
 TARGETS = [target.name for target in list_targets()]
 KNOWN = {

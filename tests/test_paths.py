@@ -11,7 +11,7 @@ from sdedge.deploy.targets.target import list_targets, load_target, save_target
 from sdedge.errors import ConfigError, DataError, GenotypeError, SdedgeError, TargetError
 from sdedge.genotype import load_genotype
 from sdedge.paths import checked_path, home_folder
-from sdedge.search.benchmark_table import read_benchmark_table
+from sdedge.space.nasbench201.benchmark_table import read_benchmark_table
 
 BAD = {
     "empty": ("", "it is empty"),

@@ -13,9 +13,9 @@ from sdedge.compare.method import Method
 from sdedge.config import SearchConfig, TrainConfig, parse_settings
 from sdedge.errors import SdedgeError
 from sdedge.genotype import load_genotype, published
-from sdedge.nasbench201 import Nb201Cell, read_cell
 from sdedge.search.strategies import STRATEGIES, get_strategy
 from sdedge.search.tasks import TASKS
+from sdedge.space.nasbench201.cell import Nb201Cell, read_cell
 
 _CELL = published()["PDARTS"].genotype
 _ARCH = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"

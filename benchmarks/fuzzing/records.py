@@ -31,10 +31,10 @@ from sdedge.deploy.targets.target import load_target, read_target
 from sdedge.errors import SdedgeError
 from sdedge.genotype import DARTS_OPERATIONS, Genotype, load_genotype, published
 from sdedge.loop import Reporter
-from sdedge.nasbench201 import Nb201Cell, read_cell
 from sdedge.run import RunDir, read_json
 from sdedge.search.budget import PLACES, Costs
 from sdedge.search.phase import SearchRecord
+from sdedge.space.nasbench201.cell import Nb201Cell, read_cell
 from sdedge.space.saved import NetworkDescription
 
 _CELL = published()["DARTS_V2"].genotype

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from fuzzing.harness import Target
 from sdedge.errors import DataError
-from sdedge.nasbench201 import random_cell
-from sdedge.search.benchmark_table import CSV_COLUMNS, DATASETS, read_benchmark_table
+from sdedge.space.nasbench201.benchmark_table import CSV_COLUMNS, DATASETS, read_benchmark_table
+from sdedge.space.nasbench201.cell import random_cell
 
 
 def target(folder: Path) -> Target:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from sdedge.analysis.cell import draw_genotype
-from sdedge.analysis.nb201_cell import draw_nb201_cell
+from sdedge.analysis.darts_cell import draw_genotype
+from sdedge.analysis.nasbench201_cell import draw_nb201_cell
 from sdedge.genotype import Architecture, Genotype
-from sdedge.nasbench201 import Nb201Cell
+from sdedge.space.nasbench201.cell import Nb201Cell
 
 
 def draw_architecture(architecture: Architecture, path: Path, *, title: str | None = None) -> None:

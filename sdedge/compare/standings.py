@@ -7,11 +7,11 @@ from typing import Any
 
 from sdedge.compare.method import RANDOM, Method
 from sdedge.compare.trial import place
-from sdedge.nasbench201 import Nb201Cell
 from sdedge.run import RunDir
-from sdedge.search.benchmark_table import DATASETS, BenchmarkTable
 from sdedge.search.lookup import look_up, look_up_epochs
 from sdedge.search.phase import SearchRecord
+from sdedge.space.nasbench201.benchmark_table import DATASETS, BenchmarkTable
+from sdedge.space.nasbench201.cell import Nb201Cell
 
 
 @dataclass(frozen=True, kw_only=True)

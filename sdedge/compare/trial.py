@@ -22,9 +22,9 @@ from sdedge.run import RunDir, read_json
 from sdedge.schema import to_record
 from sdedge.search.phase import check_search
 from sdedge.search.runner import run_search
-from sdedge.search.spaces import get_space
 from sdedge.search.stages import build_search
 from sdedge.search.strategies import get_strategy
+from sdedge.space.spaces import get_space
 from sdedge.train.phase import TrainPhase, check_training
 from sdedge.train.runner import run_training
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sdedge.search.spaces import SearchSpace
+from sdedge.space.space import SearchSpace
 
 # Cell type -> (edges, operations) logits, shared by all cells of the type; a strategy may have
 # vectors beside these matrices.

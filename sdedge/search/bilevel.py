@@ -16,10 +16,9 @@ from sdedge.meters import Meters
 from sdedge.search.alphas import Alphas
 from sdedge.search.budget import Budget
 from sdedge.search.companion import Companion
-from sdedge.search.spaces import AnySupernet
 from sdedge.search.strategy import Allowed, Strategy
 from sdedge.search.tasks.task import Task, TaskBatch, TaskLoss
-from sdedge.space.supernet import ActiveOperations, MixingWeights
+from sdedge.space.supernet import ActiveOperations, AnySupernet, MixingWeights
 
 # In place of a mixing weight that is still alpha's to say.
 UNDECIDED = -1.0

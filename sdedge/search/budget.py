@@ -22,8 +22,9 @@ from sdedge.bounds import Positive
 from sdedge.errors import RunError
 from sdedge.genotype import DARTS_OPERATIONS, Architecture, Genotype
 from sdedge.schema import to_record
-from sdedge.space.darts import NODES
-from sdedge.space.supernet import CELL_TYPES, MixingWeights
+from sdedge.space.darts.cell import NODES
+from sdedge.space.darts.supernet import CELL_TYPES
+from sdedge.space.supernet import MixingWeights
 
 # Where an operation of a cell stands, as far as its cost depends on it: in a reduction cell, the
 # operations on the cell's inputs have stride 2.

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from sdedge.search.spaces import AnySupernet, SearchSpace
-from sdedge.space.supernet import MixingWeights, SupernetOutput
+from sdedge.space.space import SearchSpace
+from sdedge.space.supernet import AnySupernet, MixingWeights, SupernetOutput
 
 
 class Companion(nn.Module):

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sdedge.nasbench201 import Nb201Cell
-from sdedge.search.benchmark_table import BenchmarkTable
+from sdedge.space.nasbench201.benchmark_table import BenchmarkTable
+from sdedge.space.nasbench201.cell import Nb201Cell
 
 
 def look_up_epochs(

@@ -45,12 +45,12 @@ from sdedge.search.alphas import RELATIVE, mixing_entropy, relative_entropy
 from sdedge.search.bilevel import Bilevel
 from sdedge.search.budget import ADJUSTMENTS, Budget, Costs
 from sdedge.search.companion import Companion
-from sdedge.search.spaces import get_space
 from sdedge.search.strategies import strategy_for
 from sdedge.search.strategy import Allowed, Strategy
 from sdedge.search.tasks import build_task, task_name
 from sdedge.search.tasks.task import TaskBatch
 from sdedge.space.footprint import step_bytes
+from sdedge.space.spaces import get_space
 from sdedge.space.supernet import MixingWeights
 
 

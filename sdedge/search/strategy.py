@@ -15,8 +15,8 @@ from torch import Tensor
 
 from sdedge.genotype import Architecture
 from sdedge.search.alphas import Alphas
-from sdedge.search.spaces import SearchSpace
 from sdedge.space.bypass import ChannelSplit, FirstChannels
+from sdedge.space.space import SearchSpace
 from sdedge.space.supernet import MixingWeights, SupernetOutput
 
 if TYPE_CHECKING:

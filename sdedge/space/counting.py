@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates of a derived network, counted without computing anything."""
+"""Parameters and multiply-accumulates of a network, counted without computing anything."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +9,6 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from sdedge.bounds import Stem
-from sdedge.genotype import Genotype
-from sdedge.space.network import Network
-
 
 @dataclass(frozen=True)
 class Counts:
@@ -20,21 +16,6 @@ class Counts:
 
     params: int
     macs: int  # of convolutions and linear layers, for one image
-
-
-def count_genotype(
-    genotype: Genotype,
-    *,
-    channels: int = 36,
-    cells: int = 20,
-    classes: int = 10,
-    stem: Stem = "cifar",
-    image_size: int = 32,
-) -> Counts:
-    """Count the network that `genotype` makes at this width, depth and image size."""
-    with torch.device("meta"):
-        network = Network(genotype, channels=channels, cells=cells, classes=classes, stem=stem)
-    return count_network(network, image_size)
 
 
 def count_network(network: nn.Module, image_size: int) -> Counts:

@@ -12,7 +12,7 @@ from sdedge.checkpoint import check_fits, load_module, read_checkpoint, write_ch
 from sdedge.errors import GenotypeError, RunError
 from sdedge.genotype import Genotype
 from sdedge.schema import to_record
-from sdedge.space.network import Network
+from sdedge.space.darts.network import Network
 
 
 @dataclass(frozen=True, kw_only=True)

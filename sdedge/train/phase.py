@@ -38,8 +38,9 @@ from sdedge.graphs import Step, rate_settings, select_graphs, set_rate
 from sdedge.loop import Phase
 from sdedge.meters import Meters
 from sdedge.run import Record
-from sdedge.space.footprint import network_convolutions, step_bytes
-from sdedge.space.network import Network, check_auxiliary_size
+from sdedge.space.darts.footprint import network_convolutions
+from sdedge.space.darts.network import Network, check_auxiliary_size
+from sdedge.space.footprint import step_bytes
 from sdedge.space.saved import NetworkDescription
 from sdedge.train.ema import Ema
 from sdedge.train.recipe import augmentation, autocast_dtype, learning_rate, training_loss

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sdedge.cli.main import app
-from sdedge.nasbench201 import all_cells
-from sdedge.search.benchmark_table import CSV_COLUMNS
+from sdedge.space.nasbench201.benchmark_table import CSV_COLUMNS
+from sdedge.space.nasbench201.cell import all_cells
 
 SMALL = (
     *("--dataset", "shapes", "--image-size", "16", "--patch-size", "4", "--device", "cpu"),

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sdedge.cli.main import app
-from sdedge.nasbench201 import Nb201Cell
+from sdedge.space.nasbench201.cell import Nb201Cell
 
 SKIPS = Nb201Cell(("skip_connect",) * 6).to_arch()
 CONVS = Nb201Cell(("nor_conv_3x3",) * 6).to_arch()

@@ -23,7 +23,7 @@ from sdedge.deploy.targets.target import Target, list_targets, load_target
 from sdedge.errors import ConfigError, RunError, TargetError
 from sdedge.genotype import Genotype, published
 from sdedge.search.budget import Costs
-from sdedge.space.darts import random_genotype
+from sdedge.space.darts.cell import random_genotype
 from sdedge.space.saved import NetworkDescription
 
 LIMITS = {"max_params": 1, "max_ram_kb": 1, "max_flash_kb": 1}

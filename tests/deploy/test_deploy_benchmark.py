@@ -14,7 +14,7 @@ from test_export import SEMANTIC, describe, trained
 from sdedge.data.dataset import Dataset
 from sdedge.deploy.latency.compare import Latency
 from sdedge.errors import BenchError, ExportError
-from sdedge.space.network import Network
+from sdedge.space.darts.network import Network
 from sdedge.space.saved import NetworkDescription
 
 

@@ -24,7 +24,7 @@ from sdedge.deploy.ir.folding import fold_batch_norm
 from sdedge.errors import DataError, ExportError
 from sdedge.genotype import Genotype, published
 from sdedge.space.counting import count_network
-from sdedge.space.network import Network
+from sdedge.space.darts.network import Network
 from sdedge.space.saved import NetworkDescription
 
 SEMANTIC = "SemanticDARTS_C10_p8r0.6_seed9999"

@@ -16,7 +16,7 @@ from sdedge.deploy.int8.choose import quantize_network
 from sdedge.deploy.ir.trace import to_program
 from sdedge.deploy.memory.plan import plan_memory
 from sdedge.genotype import Genotype, published
-from sdedge.space.darts import random_genotype
+from sdedge.space.darts.cell import random_genotype
 from sdedge.space.saved import NetworkDescription
 
 CELLS = {

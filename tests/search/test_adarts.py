@@ -5,10 +5,10 @@ import torch
 from test_bilevel import batches, build
 
 from sdedge.errors import ConfigError
-from sdedge.search.spaces import SPACES
 from sdedge.search.strategies import STRATEGIES, get_strategy
 from sdedge.space.bypass import AttendedChannels, ChannelAttention
-from sdedge.space.supernet import Supernet
+from sdedge.space.darts.supernet import Supernet
+from sdedge.space.spaces import SPACES
 
 
 def test_it_is_pc_darts_but_for_the_choice_of_channels() -> None:

@@ -13,16 +13,12 @@ from sdedge.errors import ConfigError
 from sdedge.search.alphas import initial_alphas, mixing_entropy
 from sdedge.search.bilevel import Bilevel
 from sdedge.search.companion import Companion
-from sdedge.search.spaces import SPACES
 from sdedge.search.strategies import STRATEGIES, darts, get_strategy
 from sdedge.search.tasks import TASKS, build_task
 from sdedge.search.tasks.task import TaskBatch
-from sdedge.space.supernet import (
-    CELL_TYPES,
-    WEIGHT_SHAPE,
-    MixingWeights,
-    SupernetOutput,
-)
+from sdedge.space.darts.supernet import CELL_TYPES, WEIGHT_SHAPE
+from sdedge.space.spaces import SPACES
+from sdedge.space.supernet import MixingWeights, SupernetOutput
 
 SIZE, CLASSES, RANGE = 8, 3, (-2.0, 2.0)
 

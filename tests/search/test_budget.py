@@ -17,10 +17,10 @@ from sdedge.genotype import DARTS_OPERATIONS, Genotype, published
 from sdedge.loop import MEASURED, Reporter, run_phase
 from sdedge.run import RunDir
 from sdedge.search.budget import PLACES, Budget, Costs, places
-from sdedge.search.derive import derive_darts
 from sdedge.search.phase import SearchPhase
 from sdedge.search.strategies.darts import softmax_relaxation
-from sdedge.space.supernet import CELL_TYPES, WEIGHT_SHAPE
+from sdedge.space.darts.derive import derive_darts
+from sdedge.space.darts.supernet import CELL_TYPES, WEIGHT_SHAPE
 
 CPU = torch.device("cpu")
 WAITS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default}

@@ -8,12 +8,12 @@ from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import ConfigError
 from sdedge.genotype import Genotype
-from sdedge.nasbench201 import Nb201Cell
 from sdedge.search.bilevel import Bilevel
 from sdedge.search.companion import Companion, one_hot
 from sdedge.search.phase import SearchPhase
-from sdedge.search.spaces import SPACES
 from sdedge.search.strategies.cdarts import divergence
+from sdedge.space.nasbench201.cell import Nb201Cell
+from sdedge.space.spaces import SPACES
 
 
 def cdarts(space: str = "darts", epoch: int = 0) -> Bilevel:

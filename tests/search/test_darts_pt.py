@@ -14,11 +14,8 @@ from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import RunError
 from sdedge.loop import MEASURED, Reporter, run_phase
-from sdedge.nasbench201 import OPERATIONS, Nb201Cell
 from sdedge.run import RunDir
 from sdedge.search.bilevel import UNDECIDED, Bilevel
-from sdedge.search.derive import derive_darts
-from sdedge.search.spaces import SPACES
 from sdedge.search.stages import StagedSearch, build_search
 from sdedge.search.strategies.darts_pt import (
     DARTS_PT,
@@ -28,6 +25,9 @@ from sdedge.search.strategies.darts_pt import (
     edges_of_nodes,
     search_and_decide,
 )
+from sdedge.space.darts.derive import derive_darts
+from sdedge.space.nasbench201.cell import OPERATIONS, Nb201Cell
+from sdedge.space.spaces import SPACES
 from sdedge.space.supernet import MixingWeights
 
 NODES = edges_of_nodes(SPACES["darts"].inputs)

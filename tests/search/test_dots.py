@@ -16,8 +16,6 @@ from sdedge.genotype import DARTS_OPERATIONS, PARAMETER_FREE_OPERATIONS
 from sdedge.loop import Reporter, run_phase
 from sdedge.run import RunDir
 from sdedge.search.bilevel import Bilevel
-from sdedge.search.derive import derive_darts
-from sdedge.search.spaces import SPACES
 from sdedge.search.stages import StagedSearch, build_search
 from sdedge.search.strategies.dots import (
     DOTS,
@@ -30,6 +28,8 @@ from sdedge.search.strategies.dots import (
     zeros_and_pairs,
 )
 from sdedge.search.strategy import Allowed, Strategy
+from sdedge.space.darts.derive import derive_darts
+from sdedge.space.spaces import SPACES
 
 FREE = [k for k, name in enumerate(DARTS_OPERATIONS) if name in PARAMETER_FREE_OPERATIONS]
 CONVOLUTIONS = [k for k in range(8) if k not in FREE]

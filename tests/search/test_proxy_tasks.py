@@ -20,7 +20,8 @@ from sdedge.search.tasks.colorization import CENTRES, ColorizationTask, lab
 from sdedge.search.tasks.jigsaw import PERMUTATIONS, JigsawTask
 from sdedge.search.tasks.rotation import RotationTask
 from sdedge.search.tasks.task import TaskBatch, harmonise
-from sdedge.space.supernet import Supernet, SupernetOutput
+from sdedge.space.darts.supernet import Supernet
+from sdedge.space.supernet import SupernetOutput
 
 SIZE, CHANNELS, CLASSES, COUNT = 32, 8, 5, 6
 MEAN, STD = (0.5, 0.45, 0.4), (0.25, 0.2, 0.3)

@@ -17,10 +17,10 @@ from sdedge.kernels import Impl, chosen, dispatch
 from sdedge.loop import MEASURED, Reporter, run_phase
 from sdedge.run import RunDir
 from sdedge.search.adaptive import AdaptiveSearch
-from sdedge.search.spaces import SPACES
 from sdedge.search.stages import build_search
 from sdedge.search.strategies import get_strategy
-from sdedge.space.operations import output_of
+from sdedge.space.dropout import output_of
+from sdedge.space.spaces import SPACES
 
 # Drop path
 

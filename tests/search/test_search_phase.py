@@ -19,8 +19,8 @@ from sdedge.loop import MEASURED, Reporter, run_phase
 from sdedge.run import RunDir
 from sdedge.search.phase import SearchPhase, search_halves
 from sdedge.search.tasks.task import TaskBatch, TaskLoss
-from sdedge.space.nasbench201 import Nb201Supernet
-from sdedge.space.supernet import Supernet
+from sdedge.space.darts.supernet import Supernet
+from sdedge.space.nasbench201.supernet import Nb201Supernet
 
 EPOCHS, STEPS = 2, 2
 

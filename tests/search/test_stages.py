@@ -10,7 +10,6 @@ from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import RunError
 from sdedge.genotype import DARTS_OPERATIONS
-from sdedge.search.derive import derive_darts
 from sdedge.search.stages import StagedSearch, build_search
 from sdedge.search.strategies.p_darts import (
     P_DARTS,
@@ -20,6 +19,7 @@ from sdedge.search.strategies.p_darts import (
     three_stages,
 )
 from sdedge.search.strategy import Stage
+from sdedge.space.darts.derive import derive_darts
 
 
 def staged(dataset: Dataset) -> StagedSearch:

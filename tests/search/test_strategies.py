@@ -12,13 +12,14 @@ from sdedge.config import SearchConfig
 from sdedge.errors import ConfigError
 from sdedge.search.bilevel import Bilevel, nonzero
 from sdedge.search.curvature import largest_eigenvalue
-from sdedge.search.spaces import SPACES
 from sdedge.search.strategies import STRATEGIES, combine, get_strategy, strategy_for
 from sdedge.search.strategies.darts_plus import at_two_skips
 from sdedge.search.strategies.gdas import one_hot_sample
 from sdedge.search.strategies.robust_darts import alpha_eigenvalue, before_the_rise
 from sdedge.search.strategies.sdarts import radius
-from sdedge.space.supernet import CELL_TYPES, MixingWeights, SearchCell, Supernet
+from sdedge.space.darts.supernet import CELL_TYPES, SearchCell, Supernet
+from sdedge.space.spaces import SPACES
+from sdedge.space.supernet import MixingWeights
 
 
 def strategy_bilevel(name: str, epoch: int = 5, epochs: int = 10, **settings: Any) -> Bilevel:

@@ -21,8 +21,8 @@ from sdedge.space.bypass import (
     Source,
     split_channels,
 )
-from sdedge.space.nasbench201 import Nb201Supernet
-from sdedge.space.supernet import SearchCell, Supernet
+from sdedge.space.darts.supernet import SearchCell, Supernet
+from sdedge.space.nasbench201.supernet import Nb201Supernet
 
 CHANNELS, PARTIAL = 8, 4
 

@@ -12,8 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sdedge.bounds import Stem
 from sdedge.genotype import published
-from sdedge.space.counting import Counts, count_genotype, count_network
-from sdedge.space.network import Network
+from sdedge.space.counting import Counts, count_network
+from sdedge.space.darts.counting import count_genotype
+from sdedge.space.darts.network import Network
 
 EXPECTED = json.loads(Path(__file__).with_name("published_counts.json").read_text())
 

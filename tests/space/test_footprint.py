@@ -7,17 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from sdedge.genotype import load_genotype
-from sdedge.search.spaces import SPACES
-from sdedge.space.footprint import (
-    Convolutions,
-    nb201_convolutions,
-    network_convolutions,
-    step_bytes,
-    supernet_convolutions,
-)
-from sdedge.space.nasbench201 import Nb201Supernet
-from sdedge.space.network import Network, Stem
-from sdedge.space.supernet import Supernet
+from sdedge.space.darts.footprint import network_convolutions, supernet_convolutions
+from sdedge.space.darts.network import Network, Stem
+from sdedge.space.darts.supernet import Supernet
+from sdedge.space.footprint import Convolutions, step_bytes
+from sdedge.space.nasbench201 import footprint as nb201
+from sdedge.space.nasbench201.supernet import Nb201Supernet
+from sdedge.space.spaces import SPACES
 
 
 def outputs_of_dense_convolutions(module: nn.Module, *inputs: object) -> int:
@@ -72,7 +68,7 @@ def test_a_derived_network_keeps_more(name: str, stem: Stem, image_size: int) ->
 
 
 def test_edges_that_may_all_be_skips_keep_nothing_for_certain() -> None:
-    assert outputs(nb201_convolutions(16, 5, 32, sparse=True)) == 0
+    assert outputs(nb201.supernet_convolutions(16, 5, 32, sparse=True)) == 0
     sparse = outputs(supernet_convolutions(16, 8, 32, sparse=True))
     assert 0 < sparse < outputs(supernet_convolutions(16, 8, 32)) / 20
 

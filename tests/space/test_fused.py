@@ -19,7 +19,8 @@ from sdedge.loop import Reporter
 from sdedge.run import RunDir, read_json
 from sdedge.search.phase import SearchPhase
 from sdedge.search.runner import run_search
-from sdedge.space.supernet import CELL_TYPES, WEIGHT_SHAPE, ActiveOperations, Supernet
+from sdedge.space.darts.supernet import CELL_TYPES, WEIGHT_SHAPE, Supernet
+from sdedge.space.supernet import ActiveOperations
 
 # Where a fused operator runs here: on a GPU, as written for the CPU, or in triton's interpreter.
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -214,12 +215,12 @@ def test_what_is_computed_anew_is_not_kept_and_changes_no_bit(
     images = torch.randn(3, 3, 8, 8, device=DEVICE)
     anew = results(supernet(FUSED, torch.float32), images)
     with monkeypatch.context() as patch:
-        patch.setattr("sdedge.space.fused.separable", watched)
+        patch.setattr("sdedge.space.darts.fused.separable", watched)
         output = supernet(FUSED, torch.float32)(images, mixing_weights(torch.float32))
     assert all(storage.expired() for storage in held[3])
     assert not any(storage.expired() for storage in held[5])
     del output
-    monkeypatch.setattr("sdedge.space.fused._COMPUTED_ANEW", "nothing")
+    monkeypatch.setattr("sdedge.space.darts.fused._COMPUTED_ANEW", "nothing")
     saved = results(supernet(FUSED, torch.float32), images)
     assert all(torch.equal(anew[name], saved[name]) for name in saved)
 

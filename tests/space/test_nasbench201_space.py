@@ -12,16 +12,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sdedge.errors import KernelError
 from sdedge.kernels import Impl, chosen, dispatch
-from sdedge.nasbench201 import EDGES, OPERATIONS, Nb201Cell, random_cell
 from sdedge.space.counting import Counts
-from sdedge.space.nasbench201 import (
-    CELL_TYPE,
-    Nb201Network,
-    Nb201Supernet,
-    SearchCell,
-    count_cell,
-    derive_cell,
-)
+from sdedge.space.nasbench201.cell import CELL_TYPE, EDGES, OPERATIONS, Nb201Cell, random_cell
+from sdedge.space.nasbench201.counting import count_cell
+from sdedge.space.nasbench201.derive import derive_cell
+from sdedge.space.nasbench201.network import Nb201Network
+from sdedge.space.nasbench201.supernet import Nb201Supernet, SearchCell
 
 NONE, SKIP, CONV1, CONV3, POOL = range(5)
 

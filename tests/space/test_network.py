@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from sdedge.errors import ConfigError
 from sdedge.genotype import Genotype, published
-from sdedge.space.darts import cell_specs
-from sdedge.space.network import Cell, Network, check_auxiliary_size, drop_path
+from sdedge.space.darts.cell import cell_specs
+from sdedge.space.darts.network import Cell, Network, check_auxiliary_size, drop_path
 
 # Every edge of a cell is either a skip or a separable convolution.
 MIXED = Genotype(

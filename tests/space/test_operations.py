@@ -6,7 +6,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from sdedge.genotype import CELL_OPERATIONS, DARTS_OPERATIONS, PARAMETER_FREE_OPERATIONS
-from sdedge.space.operations import FactorizedReduce, build_operation, relu_conv_bn
+from sdedge.space.darts.operations import FactorizedReduce, build_operation, relu_conv_bn
 
 C = 6
 

@@ -11,7 +11,7 @@ from safetensors.torch import save
 from sdedge.checkpoint import read_checkpoint, write_checkpoint
 from sdedge.errors import RunError
 from sdedge.genotype import published
-from sdedge.space.network import Network
+from sdedge.space.darts.network import Network
 from sdedge.space.saved import NetworkDescription, load_network, save_network
 
 

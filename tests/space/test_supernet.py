@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from sdedge.genotype import DARTS_OPERATIONS
-from sdedge.space.darts import EDGES, CellSpec, cell_specs, reduction_positions
-from sdedge.space.supernet import CELL_TYPES, WEIGHT_SHAPE, MixedEdge, SearchCell, Supernet
+from sdedge.space.darts.cell import EDGES, CellSpec, cell_specs, reduction_positions
+from sdedge.space.darts.supernet import CELL_TYPES, WEIGHT_SHAPE, MixedEdge, SearchCell, Supernet
 
 NONE = DARTS_OPERATIONS.index("none")
 

@@ -16,7 +16,7 @@ from sdedge.errors import ConfigError, RunError
 from sdedge.genotype import published
 from sdedge.loop import MEASURED, Reporter, run_phase
 from sdedge.run import RunDir
-from sdedge.space.network import Network
+from sdedge.space.darts.network import Network
 from sdedge.train.phase import TrainPhase
 from sdedge.train.runner import run_training
 

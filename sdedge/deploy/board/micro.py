@@ -20,7 +20,7 @@ from sdedge.deploy.ir.graph import Precision
 from sdedge.deploy.ir.program import INPUT, Program
 from sdedge.deploy.ir.trace import to_program
 from sdedge.deploy.targets.target import PRECISIONS
-from sdedge.space.darts import random_genotype
+from sdedge.space.darts.cell import random_genotype
 from sdedge.space.saved import NetworkDescription
 
 REPEATS = 6  # of the operator in a chain

@@ -10,7 +10,7 @@ import numpy as np
 from sdedge.deploy.fit.requirements import AVERAGE_CELL, CELLS, CHANNELS, Requirements
 from sdedge.genotype import DARTS_OPERATIONS, Genotype, published
 from sdedge.search.budget import PLACES, Costs, Place, places
-from sdedge.space.darts import random_genotype
+from sdedge.space.darts.cell import random_genotype
 
 _SAMPLES = 40  # random cells that the 19 prices are fitted to
 # An operation and where it stands; two that cost nothing to speak of are the zero of the prices.

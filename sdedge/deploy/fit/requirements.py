@@ -23,7 +23,7 @@ from sdedge.deploy.targets.target import Target, load_target, parse_target
 from sdedge.errors import ConfigError, RunError, TargetError
 from sdedge.genotype import Genotype, published
 from sdedge.schema import to_record
-from sdedge.space.darts import NODES
+from sdedge.space.darts.cell import NODES
 from sdedge.space.saved import NetworkDescription
 
 # Sizes that are tried: up to the papers' width (48, ImageNet) and depth (20, CIFAR-10).

@@ -28,7 +28,7 @@ from sdedge.deploy.int8.ranges import METHODS, observe
 from sdedge.deploy.ir.trace import to_program
 from sdedge.deploy.latency.compare import Latency
 from sdedge.errors import DataError, ExportError
-from sdedge.space.network import Network
+from sdedge.space.darts.network import Network
 from sdedge.space.saved import NetworkDescription
 
 CALIBRATION_IMAGES = 512

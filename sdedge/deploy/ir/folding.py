@@ -8,8 +8,8 @@ import copy
 from torch import Tensor, nn
 
 from sdedge.errors import ExportError
-from sdedge.space.network import Network
-from sdedge.space.operations import FactorizedReduce
+from sdedge.space.darts.network import Network
+from sdedge.space.darts.operations import FactorizedReduce
 
 
 def fold_batch_norm(network: Network) -> Network:

@@ -17,8 +17,8 @@ from sdedge.deploy.ir.folding import fold_batch_norm
 from sdedge.deploy.ir.optimize import optimize_graph
 from sdedge.deploy.ir.program import INPUT, Program
 from sdedge.errors import ExportError
-from sdedge.space.network import Network
-from sdedge.space.operations import FactorizedReduce
+from sdedge.space.darts.network import Network
+from sdedge.space.darts.operations import FactorizedReduce
 from sdedge.space.saved import NetworkDescription
 
 

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from sdedge.config import SearchConfig
 from sdedge.search.bilevel import UNDECIDED, Bilevel
-from sdedge.search.spaces import get_space
 from sdedge.search.strategies.darts import DARTS
 from sdedge.search.strategy import Score, Stage, Strategy
+from sdedge.space.spaces import get_space
 from sdedge.space.supernet import MixingWeights
 
 _EPOCHS = (50, 81)

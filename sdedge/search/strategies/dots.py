@@ -21,11 +21,11 @@ from torch import Tensor
 from sdedge.config import SearchConfig
 from sdedge.genotype import DARTS_OPERATIONS, PARAMETER_FREE_OPERATIONS
 from sdedge.search.alphas import Alphas
-from sdedge.search.spaces import SearchSpace
 from sdedge.search.strategies.darts import DARTS
 from sdedge.search.strategies.fair_darts import zeros
 from sdedge.search.strategies.p_darts import strongest
 from sdedge.search.strategy import Allowed, Levels, Stage, Strategy
+from sdedge.space.space import SearchSpace
 from sdedge.space.supernet import MixingWeights
 
 _EPOCHS = (30, 40)

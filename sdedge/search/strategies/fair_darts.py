@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from sdedge.search.alphas import Alphas, edge_rows, normal_alphas
-from sdedge.search.spaces import SearchSpace
 from sdedge.search.strategies.darts import DARTS
 from sdedge.search.strategy import Levels
+from sdedge.space.space import SearchSpace
 from sdedge.space.supernet import MixingWeights
 
 _NONE = 0  # in every space

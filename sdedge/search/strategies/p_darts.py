@@ -15,10 +15,10 @@ from torch import Tensor
 
 from sdedge.config import SearchConfig
 from sdedge.genotype import DARTS_OPERATIONS, Genotype
-from sdedge.search.derive import derive_darts
 from sdedge.search.strategies.darts import DARTS
 from sdedge.search.strategy import Allowed, Stage, Strategy
-from sdedge.space.darts import edge_index
+from sdedge.space.darts.cell import edge_index
+from sdedge.space.darts.derive import derive_darts
 from sdedge.space.supernet import MixingWeights
 
 _DEPTHS = (1.0, 2.2, 3.4)  # 5, 11, 17 of 5

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sdedge.search.alphas import Alphas, initial_alphas
-from sdedge.search.spaces import SearchSpace
 from sdedge.search.strategies.darts import DARTS
+from sdedge.space.space import SearchSpace
 from sdedge.space.supernet import MixingWeights
 
 

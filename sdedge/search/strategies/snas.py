@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from sdedge.search.alphas import Alphas, normal_alphas
-from sdedge.search.spaces import SearchSpace
 from sdedge.search.strategies.darts import DARTS
 from sdedge.search.strategies.gdas import NOT_WITH_DRAWS, gumbel_softmax
 from sdedge.search.strategy import Levels
+from sdedge.space.space import SearchSpace
 
 _COLDEST = 0.03
 

@@ -22,7 +22,7 @@ from sdedge.deploy.latency.bench import ORT_ERRORS, error_text
 from sdedge.deploy.latency.profiler import default_threads
 from sdedge.errors import ExportError
 from sdedge.space.counting import count_network
-from sdedge.space.network import Network
+from sdedge.space.darts.network import Network
 from sdedge.space.saved import NetworkDescription
 
 LOGIT_TOLERANCE = 1e-4  # absolute, or relative to the largest logit of a batch where that is over 1

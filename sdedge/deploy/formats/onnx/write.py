@@ -18,7 +18,7 @@ from sdedge.deploy.formats.onnx.order import in_best_order
 from sdedge.deploy.ir.program import INPUT, OUTPUT, Node, Program
 from sdedge.deploy.ir.trace import to_program
 from sdedge.schema import encode_json
-from sdedge.space.network import Network
+from sdedge.space.darts.network import Network
 from sdedge.space.saved import NetworkDescription
 
 BATCH = "batch"

@@ -23,6 +23,7 @@ from sdedge.genotype_text import read_arch
 from sdedge.schema import decode_json, read_bytes
 
 SPACE = "nas-bench-201"
+CELL_TYPE = "cell"  # all cells are alike
 # In the order of the rows of alpha (section 2.1).
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 NODES = 4

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from sdedge.genotype import DARTS_OPERATIONS, Edge, Genotype
-from sdedge.space.darts import NODES
+from sdedge.space.darts.cell import NODES
 
 _NONE = DARTS_OPERATIONS.index("none")
 

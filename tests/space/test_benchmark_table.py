@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from sdedge.errors import DataError
-from sdedge.nasbench201 import Nb201Cell
-from sdedge.search.benchmark_table import (
+from sdedge.space.nasbench201.benchmark_table import (
     CSV_COLUMNS,
     DATASETS,
     BenchmarkTable,
     Standing,
     read_benchmark_table,
 )
+from sdedge.space.nasbench201.cell import Nb201Cell
 
 HEADER = ",".join(CSV_COLUMNS)
 

@@ -16,11 +16,11 @@ from matplotlib.transforms import Bbox
 
 from sdedge.analysis.drawing import draw_architecture
 from sdedge.analysis.figure import KINDS, LINE
-from sdedge.analysis.nb201_cell import NODES, OPERATIONS, nb201_figure
+from sdedge.analysis.nasbench201_cell import NODES, OPERATIONS, nb201_figure
 from sdedge.errors import ConfigError
 from sdedge.genotype import published
-from sdedge.nasbench201 import EDGES, Nb201Cell
-from sdedge.nasbench201 import OPERATIONS as SPACE_OPERATIONS
+from sdedge.space.nasbench201.cell import EDGES, Nb201Cell
+from sdedge.space.nasbench201.cell import OPERATIONS as SPACE_OPERATIONS
 
 SVG = "{http://www.w3.org/2000/svg}"
 MIXED = Nb201Cell(("nor_conv_3x3", "none", "nor_conv_1x1", "skip_connect", "none", "avg_pool_3x3"))

@@ -19,7 +19,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 from matplotlib.transforms import Bbox
 
-from sdedge.analysis.cell import OPERATIONS, draw_genotype, genotype_figure
+from sdedge.analysis.darts_cell import OPERATIONS, draw_genotype, genotype_figure
 from sdedge.analysis.figure import KINDS, LINE
 from sdedge.errors import ConfigError, RunError
 from sdedge.genotype import CELL_OPERATIONS, Edge, Genotype, published

@@ -30,7 +30,7 @@ from sdedge.analysis.figure import (
     new_page,
     save_figure,
 )
-from sdedge.nasbench201 import EDGES, Nb201Cell
+from sdedge.space.nasbench201.cell import EDGES, Nb201Cell
 
 # What stands on the arrow, and the kind that gives it its colour; `none` has no kind.
 OPERATIONS = {

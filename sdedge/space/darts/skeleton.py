@@ -1,60 +1,11 @@
-"""The skeleton that the supernet and a derived network share: stems, cells in a row, reductions.
-
-Two cells halve the resolution and double the channels, at one and two thirds of the depth
-(DARTS, section 3.1). Every cell reads the outputs of the two cells before it.
-"""
-
-import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+"""What the DARTS supernet and a derived network share: stems, and the way into a cell."""
 
 from torch import Tensor, nn
 
-from sdedge.genotype import DARTS_OPERATIONS, Edge, Genotype
-from sdedge.space.operations import FactorizedReduce, relu_conv_bn
+from sdedge.space.darts.cell import CellSpec
+from sdedge.space.darts.operations import FactorizedReduce, relu_conv_bn
 
-NODES = 4
-EDGES = 14  # 2 + 3 + 4 + 5, node-major
 STEM_MULTIPLIER = 3
-
-
-@dataclass(frozen=True)
-class CellSpec:
-    """Where a cell stands: the channels it reads and makes, and what happens to the resolution."""
-
-    c_prev_prev: int
-    c_prev: int
-    channels: int
-    reduction: bool
-    reduction_prev: bool
-
-
-def reduction_positions(cells: int) -> frozenset[int]:
-    """Indices of the reduction cells: one and two thirds of the depth."""
-    return frozenset({cells // 3, 2 * cells // 3})
-
-
-def cell_specs(
-    *,
-    c_stem: tuple[int, int],  # channels of the two stem outputs
-    channels: int,  # of the first cell
-    cells: int,
-    multipliers: tuple[int, int],  # concatenated nodes of a (normal, reduction) cell
-    reduction_prev: bool = False,  # whether the last stem output has half the resolution
-) -> Iterator[CellSpec]:
-    """The cells from first to last."""
-    c_prev_prev, c_prev = c_stem
-    for index in range(cells):
-        reduction = index in reduction_positions(cells)
-        channels = 2 * channels if reduction else channels
-        yield CellSpec(c_prev_prev, c_prev, channels, reduction, reduction_prev)
-        c_prev_prev, c_prev = c_prev, multipliers[reduction] * channels
-        reduction_prev = reduction
-
-
-def edge_index(node: int, source: int) -> int:
-    """Number of the edge from a source (0, 1: the cell's inputs) to a node, node-major."""
-    return node * (node + 3) // 2 + source
 
 
 class CellInputs(nn.Module):
@@ -126,16 +77,3 @@ class ImageNetStem(nn.Module):
         """x: (N, 3, H, W) -> features at a quarter and at an eighth of the resolution."""
         s0 = self.stem0(x)
         return s0, self.stem1(s0)
-
-
-def random_genotype(rng: random.Random) -> Genotype:
-    """A cell that a search could derive: two operations a node, from two sources."""
-
-    def cell() -> tuple[Edge, ...]:
-        return tuple(
-            (rng.choice(DARTS_OPERATIONS[1:]), source)
-            for node in range(NODES)
-            for source in rng.sample(range(2 + node), 2)
-        )
-
-    return Genotype(normal=cell(), reduce=cell())

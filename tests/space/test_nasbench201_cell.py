@@ -5,7 +5,7 @@ import random
 import pytest
 
 from sdedge.errors import GenotypeError
-from sdedge.nasbench201 import EDGES, OPERATIONS, Nb201Cell, all_cells, random_cell
+from sdedge.space.nasbench201.cell import EDGES, OPERATIONS, Nb201Cell, all_cells, random_cell
 
 ARCH = "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_3x3~2|"
 

@@ -6,15 +6,9 @@ from torch import Tensor, nn
 from sdedge.bounds import Stem
 from sdedge.errors import ConfigError
 from sdedge.genotype import Edge, Genotype
-from sdedge.space.darts import (
-    CellInputs,
-    CellSpec,
-    CifarStem,
-    ImageNetStem,
-    cell_specs,
-    reduction_positions,
-)
-from sdedge.space.operations import build_operation
+from sdedge.space.darts.cell import CellSpec, cell_specs, reduction_positions
+from sdedge.space.darts.operations import build_operation
+from sdedge.space.darts.skeleton import CellInputs, CifarStem, ImageNetStem
 
 STEMS: dict[Stem, type[CifarStem] | type[ImageNetStem]] = {
     "cifar": CifarStem,

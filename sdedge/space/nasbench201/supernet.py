@@ -1,88 +1,32 @@
-"""The supernet of NAS-Bench-201, the network of a cell, and the way from one to the other.
+"""The supernet of NAS-Bench-201, in its plain and its fused form.
 
 Dong, Yang: NAS-Bench-201, ICLR 2020, https://arxiv.org/abs/2001.00326
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from functools import partial as bound
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from sdedge.kernels import Impl
 from sdedge.kernels.batch_norm import batch_statistics
 from sdedge.kernels.dispatch import Route, choose
-from sdedge.nasbench201 import EDGES, NODES, OPERATIONS, Nb201Cell
 from sdedge.space.bypass import ChannelSplit, Edges, FirstChannels, Source, split_channels
-from sdedge.space.counting import Counts, count_network
-from sdedge.space.nasbench201_skeleton import Skeleton, build_operation
+from sdedge.space.dropout import dropped, output_of
+from sdedge.space.nasbench201.cell import CELL_TYPE, EDGES, NODES, OPERATIONS
+from sdedge.space.nasbench201.operations import build_operation
+from sdedge.space.nasbench201.skeleton import Skeleton
 from sdedge.space.node import Term, node_sum
-from sdedge.space.operations import dropped, output_of
 from sdedge.space.statistics import RunningStatistics
-from sdedge.space.supernet import Active, ActiveOperations, MixingWeights, SupernetOutput
-
-CELL_TYPE = "cell"  # all cells are alike
-
-
-class DerivedCell(nn.Module):
-    """A cell with one operation an edge; a node that nothing flows into is zero."""
-
-    def __init__(self, cell: Nb201Cell, channels: int) -> None:
-        super().__init__()
-        kept = [(e, name) for e, name in enumerate(cell.operations) if name != "none"]
-        self.edges = [EDGES[e] for e, _ in kept]
-        self.operations = nn.ModuleList(
-            build_operation(name, channels, search=False) for _, name in kept
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same shape."""
-        nodes = [x]
-        for node in range(1, NODES):
-            terms: list[Tensor] = [
-                operation(nodes[source])
-                for (target, source), operation in zip(self.edges, self.operations, strict=True)
-                if target == node
-            ]
-            nodes.append(sum(terms[1:], terms[0]) if terms else torch.zeros_like(x))
-        return nodes[-1]
-
-
-class Nb201Network(Skeleton):
-    """The derived network, with affine batch norm: all that is counted is the benchmark's."""
-
-    def __init__(
-        self, cell: Nb201Cell, *, channels: int = 16, cells_per_stage: int = 5, classes: int = 10
-    ) -> None:
-        super().__init__(
-            bound(DerivedCell, cell),
-            channels=channels,
-            cells_per_stage=cells_per_stage,
-            classes=classes,
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (N, 3, H, W) normalised images -> (N, classes)."""
-        return self.logits(self.features(x, lambda cell, values: cell(values)))
-
-
-def count_cell(
-    cell: Nb201Cell,
-    *,
-    channels: int = 16,
-    cells_per_stage: int = 5,
-    classes: int = 10,
-    image_size: int = 32,
-) -> Counts:
-    """Count the network of `cell`; edges that lead nowhere count too, as in the benchmark."""
-    with torch.device("meta"):
-        network = Nb201Network(
-            cell, channels=channels, cells_per_stage=cells_per_stage, classes=classes
-        )
-    return count_network(network, image_size)
+from sdedge.space.supernet import (
+    Active,
+    ActiveOperations,
+    AnySupernet,
+    MixingWeights,
+    SupernetOutput,
+)
 
 
 class _Shared:
@@ -195,7 +139,7 @@ class SearchCell(nn.Module):
         return self.edges[edge].get_submodule(str(number - 1))
 
 
-class Nb201Supernet(Skeleton):
+class Nb201Supernet(Skeleton, AnySupernet):
     """All operations on every edge, mixed; called as `sdedge.space.supernet.Supernet` is.
 
     1,692,826 weights at 16 channels, 5 cells a stage and 10 classes. The batch norms of the cells
@@ -263,16 +207,3 @@ class Nb201Supernet(Skeleton):
         features = self.features(x, lambda cell, values: cell(values, mixing, run))
         run.running.update()
         return SupernetOutput(self.logits(features), features)
-
-
-def derive_cell(weights: Mapping[str, Tensor]) -> Nb201Cell:
-    """The strongest operation on each edge, which may be `none`; ties go to the lower index.
-
-    weights: {"cell": (6, 5)}, of any scale that ranks the operations of an edge.
-    """
-    return Nb201Cell(
-        tuple(
-            OPERATIONS[max(range(len(row)), key=row.__getitem__)]
-            for row in weights[CELL_TYPE].tolist()
-        )
-    )

@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from sdedge.kernels import Impl, pools, separable
 from sdedge.kernels.batch_norm import batch_statistics
 from sdedge.space.bypass import Edges, Source
-from sdedge.space.darts import NODES, edge_index
+from sdedge.space.darts.cell import NODES, edge_index
+from sdedge.space.darts.operations import FactorizedReduce, reduction_halves
+from sdedge.space.dropout import dropped
 from sdedge.space.node import Term, no_operation, node_sum
-from sdedge.space.operations import FactorizedReduce, dropped, reduction_halves
 from sdedge.space.statistics import RunningStatistics
 
 if TYPE_CHECKING:
-    from sdedge.space.supernet import Active, SearchCell
+    from sdedge.space.darts.supernet import SearchCell
+    from sdedge.space.supernet import Active
 
 _SEPARABLE = ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
 _POOLS = ("max_pool_3x3", "avg_pool_3x3")

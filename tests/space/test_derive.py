@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from sdedge.genotype import DARTS_OPERATIONS, Edge
-from sdedge.search.derive import derive_darts
-from sdedge.space.supernet import WEIGHT_SHAPE
+from sdedge.space.darts.derive import derive_darts
+from sdedge.space.darts.supernet import WEIGHT_SHAPE
 
 SEP, DIL = DARTS_OPERATIONS.index("sep_conv_3x3"), DARTS_OPERATIONS.index("dil_conv_5x5")
 SKIP, NONE = DARTS_OPERATIONS.index("skip_connect"), DARTS_OPERATIONS.index("none")

@@ -20,8 +20,8 @@ from typing import Any
 
 from sdedge.errors import DataError, GenotypeError
 from sdedge.names import choose
-from sdedge.nasbench201 import OPERATIONS, Nb201Cell
 from sdedge.paths import checked_path
+from sdedge.space.nasbench201.cell import OPERATIONS, Nb201Cell
 
 # Data set -> what the official archive calls it.
 DATASETS = {
