@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 import torch
-from test_export import SEMANTIC, describe, trained
 
+from factories.networks import SEMANTIC, describe, trained
 from sdedge.data.dataset import Dataset
 from sdedge.deploy.latency.compare import Latency
 from sdedge.errors import BenchError, ExportError

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from factories.networks import SEMANTIC, describe, random_split, trained
 from sdedge.bounds import Stem
 from sdedge.data.dataset import Split
 from sdedge.deploy.formats.onnx import verify
@@ -22,47 +23,10 @@ from sdedge.deploy.formats.onnx.verify import ExportReport, export_network, veri
 from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.ir.folding import fold_batch_norm
 from sdedge.errors import DataError, ExportError
-from sdedge.genotype import Genotype, published
+from sdedge.genotype import Genotype
 from sdedge.space.counting import count_network
 from sdedge.space.darts.network import Network
 from sdedge.space.saved import NetworkDescription
-
-SEMANTIC = "SemanticDARTS_C10_p8r0.6_seed9999"
-
-
-def describe(
-    genotype: Genotype | str,
-    *,
-    channels: int = 4,
-    cells: int = 3,
-    stem: Stem = "cifar",
-    image_size: int = 16,
-    classes: int = 5,
-) -> NetworkDescription:
-    return NetworkDescription(
-        genotype=genotype if isinstance(genotype, Genotype) else published()[genotype].genotype,
-        channels=channels,
-        cells=cells,
-        stem=stem,
-        classes=tuple(f"class {index}" for index in range(classes)),
-        image_size=image_size,
-        mean=(0.49, 0.48, 0.45),
-        std=(0.25, 0.24, 0.26),
-        dataset="shapes",
-    )
-
-
-def trained(description: NetworkDescription) -> Network:
-    """A network whose batch norms are nothing like the identity they start as."""
-    torch.manual_seed(1)
-    network = description.build().eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.5)
-            nn.init.uniform_(module.running_var, 1e-3, 2.0)  # so small that eps counts
-            nn.init.uniform_(module.weight, -1.5, 1.5)
-            nn.init.normal_(module.bias, std=0.5)
-    return network
 
 
 def logits_of(network: nn.Module, x: torch.Tensor) -> np.ndarray:
@@ -84,14 +48,6 @@ def assert_equal_logits(actual: np.ndarray, expected: np.ndarray, tolerance: flo
     assert expected.std() > 0.01  # all-equal logits would prove nothing
     np.testing.assert_allclose(
         actual, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max())
-    )
-
-
-def random_split(images: int = 12, image_size: int = 16, classes: int = 5) -> Split:
-    generator = np.random.default_rng(0)
-    return Split(
-        generator.integers(0, 256, (images, image_size, image_size, 3), dtype=np.uint8),
-        generator.integers(0, classes, images),
     )
 
 

@@ -12,8 +12,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from test_graph import CONV, classifier, integers, read, types, weight
 
+from factories.onnx_models import CONV, classifier, integers, read, types, weight
 from sdedge.deploy.formats.onnx.metadata import read_metadata
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.memory.plan import plan_memory

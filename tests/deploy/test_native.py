@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from onnx import helper
-from test_graph import CONV, classifier, integers
 
+from factories.onnx_models import CONV, classifier, integers
 from sdedge.deploy.formats.onnx.reader import contained
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.formats.onnx.reader.native import NativeError, perform

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from test_export import SEMANTIC, describe, trained
 
+from factories.networks import SEMANTIC, describe, trained
 from sdedge.data.dataset import Dataset, Split
 from sdedge.deploy.formats.onnx.verify import ExportReport, export_network
 from sdedge.deploy.formats.onnx.write import program_model, to_model

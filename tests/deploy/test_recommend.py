@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from test_card import INT8
 
+from factories.reports import INT8
 from sdedge.deploy.fit.check import Limits, check_fit
 from sdedge.deploy.fit.recommend import recommend
 from sdedge.deploy.fit.requirements import Requirements
