@@ -11,7 +11,7 @@ install = $(1)/bin/python -m pip install --quiet $(2) setuptools && \
 	rm -rf sdedge.egg-info
 suite = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test check lint types test-floor test-latest lock format clean
+.PHONY: demo test check lint types test-floor test-latest lock format docs clean
 
 demo: .venv/.installed
 	$(BIN)/sdedge demo
@@ -45,6 +45,9 @@ lock:
 format: .venv/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: .venv/.installed  # the tables of docs/ that follow from registries
+	$(BIN)/python tools/docs_tables.py
 
 clean:
 	rm -rf .venv* build *.egg-info .mypy_cache .ruff_cache .pytest_cache
