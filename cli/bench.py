@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from sdedge.cli import options
-from sdedge.cli.benched_network import RESULTS, BenchedNetwork
+from sdedge.cli.benched_network import PRECISIONS, BenchedNetwork
 from sdedge.cli.output import console, guarded, print_json
 from sdedge.errors import ConfigError
 
@@ -146,8 +146,8 @@ def _threads_of_host(rows: "list[TargetReport]") -> int | None:
 
 
 def _precision(text: str | None, *, int8: bool) -> "Precision | None":
-    if text is not None and text not in RESULTS:
-        raise ConfigError(f"--precision {text!r} is none of {', '.join(RESULTS)}")
+    if text is not None and text not in PRECISIONS:
+        raise ConfigError(f"--precision {text!r} is none of {', '.join(PRECISIONS)}")
     if int8 and text == "fp32":
         raise ConfigError("--int8 and --precision fp32 exclude each other; leave out one")
     return cast("Precision | None", "int8" if int8 else text)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sdedge.deploy.ir.graph import Precision
     from sdedge.deploy.latency.profiler import BenchResult
 
-RESULTS = {"fp32": "bench.json", "int8": "bench.int8.json"}  # of a run's measurements
+PRECISIONS = ("fp32", "int8")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class BenchedNetwork:
         if model is not None:
             return cls(None, model)
         opened = RunDir.open(run)
-        return cls(opened, opened.made_by(opened.onnx, "export"))
+        return cls(opened, opened.require(opened.onnx, "export"))
 
     def lock(self) -> AbstractContextManager[None]:
         """Hold the run, which keeps the results; nothing is written for a file."""
@@ -86,9 +86,9 @@ class BenchedNetwork:
 
     def rewrite_card(self) -> None:
         """Put what was measured or predicted into the run's model card, where it has one."""
-        from sdedge.deploy.card import CARD, write_card
+        from sdedge.deploy.card import write_card
 
-        if self.run is not None and (self.run.path / CARD).exists():
+        if self.run is not None and self.run.card.exists():
             write_card(self.run)
 
     def file(self, precision: "Precision | None") -> Path:
@@ -126,7 +126,7 @@ class BenchedNetwork:
         out.print("[dim]measuring[/dim]")  # no spinner: it would take time from what is measured
         result = run_bench(file, batch=batch, threads=threads, shape=shape, profile=profile)
         if self.run is not None:
-            write_json(self.run.path / RESULTS[precision or "fp32"], result.to_dict())
+            write_json(self.run.bench(precision or "fp32"), result.to_dict())
         _report(out, result)
         return result
 
@@ -171,14 +171,14 @@ class BenchedNetwork:
             "targets": [row.to_dict() for row in rows],
         }
         if self.run is not None:
-            write_json(self.run.path / "targets.json", value)
+            write_json(self.run.targets, value)
         return value
 
     def _measurements(self) -> "list[BenchResult]":
         """What the run keeps from earlier."""
         from sdedge.deploy.latency.profiler import BenchResult
 
-        kept = [self.run.path / name for name in RESULTS.values()] if self.run else []
+        kept = [self.run.bench(precision) for precision in PRECISIONS] if self.run else []
         return [
             BenchResult.from_dict(read_json(path), source=str(path))
             for path in kept

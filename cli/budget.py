@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def budget_file(run: RunDir) -> Path:
     """Where a run keeps its budget."""
-    return run.path / "budget.json"
+    return run.budget
 
 
 class BudgetReporter(ConsoleReporter):
@@ -248,7 +248,7 @@ def report_verdict(
         "measured_p50_ms": measured_ms,
         **fit.to_dict(),
     }
-    write_json(run.path / "fit.json", verdict)
+    write_json(run.fit, verdict)
     title = f"budget, {variant.file.name} in {requirements.precision}" + (
         f" on {target.name}" if target else ""
     )

@@ -32,7 +32,7 @@ def bundle(
     out = console(json_output=json_output)
     opened = RunDir.open(run)
     out.print(f"[dim]run directory {shown(opened.path)}[/dim]")
-    opened.made_by(opened.onnx, "export")
+    opened.require(opened.onnx, "export")
     if file is not None:
         check_replaceable(file)  # before the minutes that a bundle may take
     with opened.lock() if file is None else nullcontext():

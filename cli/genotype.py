@@ -133,7 +133,7 @@ def own_size(run: RunDir) -> tuple[dict[str, Any], str]:
         if config.image_size is not None:
             known["image_size"] = config.image_size
         return known, "the run's training, which is not finished"
-    budget = run.path / "budget.json"
+    budget = run.budget
     plan = read_json(budget) if budget.exists() else {}
     if chosen := plan.get("chosen"):
         from sdedge.deploy.fit.requirements import Requirements

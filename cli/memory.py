@@ -37,7 +37,7 @@ def memory(
         raise ConfigError(f"give --model {model} or --run {run}, not both")
     if model is None:
         directory = RunDir.open(run)
-        model = directory.made_by(directory.onnx, "export")
+        model = directory.require(directory.onnx, "export")
     graph = read_graph(model, image)
     if int8:
         graph = graph.as_int8()

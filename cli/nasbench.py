@@ -67,7 +67,7 @@ def _cell(text: str) -> "Nb201Cell":
     if path.is_file():
         return read_cell(path)
     run = RunDir.open(path)
-    return read_cell(run.made_by(run.genotype, "search"))
+    return read_cell(run.require(run.genotype, "search"))
 
 
 def _summary(cell: "Nb201Cell", entries: "BenchmarkTable") -> dict[str, Any]:
@@ -108,10 +108,10 @@ def report_epochs(
     else:
         out.print(f"[yellow]{shown(entries.source)} does not hold this cell[/yellow]")
     best = {name: entries.highest(name) for name in DATASETS}
-    write_json(run.path / "benchmark.json", {**found, "best": best, "epochs": epochs})
+    write_json(run.benchmark, {**found, "best": best, "epochs": epochs})
     if epochs:
         for suffix in ("svg", "png"):
-            draw_standings(epochs, best, run.path / f"benchmark.{suffix}", found=result.epoch + 1)
+            draw_standings(epochs, best, run.benchmark_drawing(suffix), found=result.epoch + 1)
     pictures = ", benchmark.svg, benchmark.png" if epochs else ""
     out.print(f"  {shown(run.path)}/benchmark.json{pictures}")
     return found

@@ -174,7 +174,7 @@ def open_trained(
     out: Console, run: RunDir, dataset: str | None = None, data_root: str | None = None
 ) -> tuple[Network, NetworkDescription, Dataset, tuple[str, ...]]:
     """The trained network of a run, and what `open_training_data` gives."""
-    network, description = load_network(run.made_by(run.weights, "train"))
+    network, description = load_network(run.require(run.weights, "train"))
     data, notes = open_training_data(out, run, dataset, data_root)
     if data.classes != description.classes:
         raise ExportError(

@@ -180,7 +180,7 @@ def _start(
     for suffix in ("svg", "png"):
         draw_architecture(
             result.genotype,
-            run.path / f"cell.{suffix}",
+            run.cell_drawing(suffix),
             title=f"{config.strategy}, {config.task} task, on {data.name}",
         )
     _report(out, result, config, run.path)

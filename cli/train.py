@@ -187,7 +187,7 @@ def _prepare(
         opened = RunDir.open(path)
         origin: RunDir | None = opened
         path = opened.path
-        genotype = load_genotype(opened.made_by(opened.genotype, "search"))
+        genotype = load_genotype(opened.require(opened.genotype, "search"))
     else:
         origin = _named_run(name)
         genotype = load_genotype(name)

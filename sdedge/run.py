@@ -42,8 +42,12 @@ from sdedge.lock import LOCK_FILE, lock_folder
 from sdedge.schema import decode_json, encode_json, read_bytes, read_record, to_record
 
 RUNS_ROOT = Path("runs")
+GENOTYPE = "genotype.json"
+_CONFIG = "config.json"
+_ENVIRONMENT = "environment.json"
+_BUDGET = "budget.json"
 # The first files of a run: a folder with one of them is a run, or was going to be.
-_OWN = {"config.json", "environment.json", "genotype.json", "budget.json"}
+_OWN = {_CONFIG, _ENVIRONMENT, GENOTYPE, _BUDGET}
 
 
 def read_json(path: Path, *, error: type[SdedgeError] = RunError) -> dict[str, Any]:
@@ -83,9 +87,9 @@ class RunDir:
     def open(cls, path: Path | None = None, root: Path = RUNS_ROOT) -> "RunDir":
         """Open `path`, or the newest run below `root`; RunError when there is none."""
         if path is not None:
-            if not (path / "config.json").is_file():
+            if not (path / _CONFIG).is_file():
                 raise RunError(
-                    f"{path} is not a run directory (it has no config.json)"
+                    f"{path} is not a run directory (it has no {_CONFIG})"
                     + (
                         "; if its first command was killed as it began, give that again, "
                         "without --resume"
@@ -94,7 +98,7 @@ class RunDir:
                     )
                 )
             return cls(path)
-        configs = sorted(root.glob("*/config.json"), key=lambda file: file.stat().st_mtime)
+        configs = sorted(root.glob(f"*/{_CONFIG}"), key=lambda file: file.stat().st_mtime)
         if not configs:
             raise RunError(
                 f"no run directory below {root.resolve()}; start one with `sdedge search`, "
@@ -109,41 +113,17 @@ class RunDir:
     @property
     def config(self) -> Path:
         """Settings by phase."""
-        return self.path / "config.json"
+        return self.path / _CONFIG
+
+    @property
+    def environment(self) -> Path:
+        """Where each phase ran, and with which versions and kernels."""
+        return self.path / _ENVIRONMENT
 
     @property
     def metrics(self) -> Path:
         """One JSON object a line."""
         return self.path / "metrics.jsonl"
-
-    @property
-    def genotype(self) -> Path:
-        """The derived cell."""
-        return self.path / "genotype.json"
-
-    @property
-    def weights(self) -> Path:
-        """The trained network, with its description in the header."""
-        return self.path / "weights.safetensors"
-
-    @property
-    def onnx(self) -> Path:
-        """The exported network."""
-        return self.path / "model.onnx"
-
-    @property
-    def onnx_int8(self) -> Path:
-        """The exported network, quantised."""
-        return self.path / "model.int8.onnx"
-
-    def made_by(self, file: Path, phase: str) -> Path:
-        """`file`, which a phase makes; RunError when it has not yet."""
-        if not file.exists():
-            resume = " --resume" if phase in self.phases() else ""
-            raise RunError(
-                f"{file} is not there yet; make it with `sdedge {phase}{resume} --run {self.path}`"
-            )
-        return file
 
     def checkpoint(self, phase: str) -> Path:
         """State from which `phase` resumes."""
@@ -152,6 +132,91 @@ class RunDir:
     def images(self, phase: str) -> Path:
         """Which images `phase` saw."""
         return self.path / f"{phase}.images.json"
+
+    @property
+    def genotype(self) -> Path:
+        """The derived cell."""
+        return self.path / GENOTYPE
+
+    def cell_drawing(self, suffix: str) -> Path:
+        """A picture of the derived cell: "svg" or "png"."""
+        return self.path / f"cell.{suffix}"
+
+    @property
+    def benchmark(self) -> Path:
+        """What a benchmark's table says of the derived cell."""
+        return self.path / "benchmark.json"
+
+    def benchmark_drawing(self, suffix: str) -> Path:
+        """A picture of the cells of all epochs in that table: "svg" or "png"."""
+        return self.path / f"benchmark.{suffix}"
+
+    @property
+    def trial(self) -> Path:
+        """The result of a trial of a comparison, once it is complete."""
+        return self.path / "trial.json"
+
+    @property
+    def weights(self) -> Path:
+        """The trained network, with its description in the header."""
+        return self.path / "weights.safetensors"
+
+    def model(self, suffix: str, precision: str = "fp32") -> Path:
+        """The exported network in a format, by the suffix of its files."""
+        return self.path / model_name(suffix, precision)
+
+    @property
+    def onnx(self) -> Path:
+        """The exported network in ONNX."""
+        return self.model("onnx")
+
+    @property
+    def onnx_int8(self) -> Path:
+        """The exported network in ONNX, quantised."""
+        return self.model("onnx", "int8")
+
+    @property
+    def export_report(self) -> Path:
+        """What the checks of the exported files found."""
+        return self.path / "export.json"
+
+    @property
+    def card(self) -> Path:
+        """The model card of the exported files."""
+        return self.path / "model-card.md"
+
+    def bench(self, precision: str = "fp32") -> Path:
+        """The latency measured of an exported file."""
+        return self.path / ("bench.json" if precision == "fp32" else f"bench.{precision}.json")
+
+    @property
+    def targets(self) -> Path:
+        """The latency predicted for devices."""
+        return self.path / "targets.json"
+
+    @property
+    def budget(self) -> Path:
+        """The target and the limits that the run is made for."""
+        return self.path / _BUDGET
+
+    @property
+    def fit(self) -> Path:
+        """The verdict on the budget."""
+        return self.path / "fit.json"
+
+    @property
+    def bundle(self) -> Path:
+        """The files for a board in one archive."""
+        return self.path / "bundle.zip"
+
+    def require(self, file: Path, phase: str) -> Path:
+        """`file`, which a phase makes; RunError when it has not yet."""
+        if not file.exists():
+            resume = " --resume" if phase in self.phases() else ""
+            raise RunError(
+                f"{file} is not there yet; make it with `sdedge {phase}{resume} --run {self.path}`"
+            )
+        return file
 
     def phases(self) -> dict[str, dict[str, Any]]:
         """The settings of all phases so far; empty in a new run directory."""
@@ -187,7 +252,7 @@ class RunDir:
         self, phase: str, settings: Mapping[str, Any], environment: Mapping[str, Any]
     ) -> None:
         """Write what `phase` runs with and where, beside the other phases."""
-        environments = self.path / "environment.json"
+        environments = self.environment
         earlier = read_json(environments) if environments.exists() else {}
         write_json(environments, {**earlier, phase: dict(environment)})
         self.record_settings(phase, settings)
@@ -230,6 +295,11 @@ class RunDir:
         for record in records:
             to_record(record, Record, source=source)
         return records
+
+
+def model_name(suffix: str, precision: str = "fp32") -> str:
+    """The name of an exported file: "model.onnx", and "model.int8.onnx" quantised."""
+    return f"model.{suffix}" if precision == "fp32" else f"model.{precision}.{suffix}"
 
 
 def refuse_foreign(path: Path) -> None:

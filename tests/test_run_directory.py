@@ -273,10 +273,10 @@ def test_a_run_that_died_as_it_began_can_begin_again(tmp_path: Path) -> None:
 
 def test_a_missing_file_names_the_command_that_makes_it(run: RunDir) -> None:
     with pytest.raises(RunError, match=f"`sdedge train --run {run.path}`"):
-        run.made_by(run.weights, "train")
+        run.require(run.weights, "train")
     run.record_phase("train", {}, {})
     with pytest.raises(RunError, match=f"`sdedge train --resume --run {run.path}`"):
-        run.made_by(run.weights, "train")
+        run.require(run.weights, "train")
 
 
 @pytest.mark.parametrize("name", [LOCK_FILE, ".environment.json.0a1b2c3d.sdedge-part"])

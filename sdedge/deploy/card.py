@@ -26,7 +26,6 @@ from sdedge.files import write_atomic
 from sdedge.proportion import FEW_IMAGES, interval
 from sdedge.run import RunDir
 
-CARD = "model-card.md"
 DATA_NOTES = "data_notes"  # in export.json: what is to be known of the test images
 PER_CLASS = "per_class"  # in export.json: the dicts of ClassCount
 
@@ -67,16 +66,15 @@ def write_card(run: RunDir) -> Path:
 
     Raises RunError where the run has no export, and ExportError for a damaged ONNX file.
     """
-    path = run.path / CARD
-    write_atomic(path, card_text(run).encode())
-    return path
+    write_atomic(run.card, card_text(run).encode())
+    return run.card
 
 
 def card_text(run: RunDir) -> str:
     """The card as Markdown; see `write_card`."""
-    metadata = read_metadata(run.made_by(run.onnx, "export"))
+    metadata = read_metadata(run.require(run.onnx, "export"))
     again = f"export --run {run.path}"
-    export = read_report(run.made_by(run.path / "export.json", "export"), ExportFile, again)
+    export = read_report(run.require(run.export_report, "export"), ExportFile, again)
     source = str(run.config)
     train = TrainConfig.from_dict(run.settings("train"), source=source).to_dict()
     dataset = markdown(Path(train["dataset"]).name)
@@ -199,10 +197,10 @@ def _size(run: RunDir, export: Mapping[str, Any]) -> str:
 
 def _latency(run: RunDir, export: Mapping[str, Any]) -> str:
     lines = []
-    for name in ("bench.json", "bench.int8.json"):
-        if (run.path / name).exists():
+    for file in (run.bench("fp32"), run.bench("int8")):
+        if file.exists():
             again = f"bench --run {run.path}"
-            bench = read_report(run.path / name, BenchFile, again)
+            bench = read_report(file, BenchFile, again)
             unsettled = "" if bench["settled"] else "; not settled, the machine was busy"
             lines.append(
                 f"- {markdown_code(bench['model'])} on {markdown(bench['cpu_model'])}, "

@@ -16,11 +16,11 @@ def budget_part(run: RunDir) -> str | None:
 
     Raises RunError for a damaged budget.json, KeyError for a fit.json that lacks something.
     """
-    file = run.path / "fit.json"
+    file = run.fit
     if not file.exists():
         return None
     fit = read_report(file, FitFile, f"bench --run {run.path}")
-    source = run.path / "budget.json"
+    source = run.budget
     target = Requirements.from_dict(read_json(source), source=str(source)).target
     device = "no device"
     if target:
@@ -40,7 +40,7 @@ def budget_part(run: RunDir) -> str | None:
 
 def prediction_lines(run: RunDir) -> list[str]:
     """What `sdedge bench --target` predicted last, a line for each device and precision."""
-    file = run.path / "targets.json"
+    file = run.targets
     again = f"bench --all-targets --run {run.path}"
     rows = read_report(file, TargetsFile, again).get("targets", []) if file.exists() else []
     return [

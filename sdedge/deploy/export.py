@@ -5,23 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sdedge.deploy.card import CARD, DATA_NOTES, PER_CLASS, ClassCount
+from sdedge.deploy.card import DATA_NOTES, PER_CLASS, ClassCount
 from sdedge.deploy.formats.onnx.verify import ExportReport
 from sdedge.deploy.int8.choose import Int8Report
 from sdedge.files import json_bytes, write_together
 from sdedge.run import RunDir
-
-_REPORT = "export.json"
-# Of an earlier export, and untrue of a new one.
-_OUTDATED = (
-    _REPORT,
-    CARD,
-    "bench.json",
-    "bench.int8.json",
-    "targets.json",
-    "fit.json",
-    "bundle.zip",
-)
 
 
 def write_export(
@@ -45,8 +33,17 @@ def write_export(
         value["int8"] = int8[1].to_dict()
     if data_notes:
         value[DATA_NOTES] = list(data_notes)
-    files[run.path / _REPORT] = json_bytes(value, run.path / _REPORT)
-    outdated = (*(run.path / name for name in _OUTDATED), run.onnx_int8)
+    files[run.export_report] = json_bytes(value, run.export_report)
+    outdated = (  # of an earlier export, and untrue of a new one
+        run.export_report,
+        run.card,
+        run.bench("fp32"),
+        run.bench("int8"),
+        run.targets,
+        run.fit,
+        run.bundle,
+        run.onnx_int8,
+    )
     with run.lock():
         removed = write_together(files, outdated=outdated)
     return value, removed

@@ -11,7 +11,6 @@ from typer.testing import CliRunner, Result
 
 from sdedge.cli.main import app
 from sdedge.config import TrainConfig
-from sdedge.deploy.card import CARD
 from sdedge.deploy.fit.check import Limits, check_fit
 from sdedge.deploy.fit.requirements import Requirements
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
@@ -48,7 +47,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     run.onnx.write_bytes(to_onnx(description.build(), description).SerializeToString())
     report = {"parameters": 9, "images": 40, "onnx_accuracy": 0.9, "opset": 13}
     write_json(run.path / "export.json", report)
-    (run.path / CARD).write_text("as exported")
+    run.card.write_text("as exported")
     return run
 
 
@@ -124,7 +123,7 @@ def test_with_confidence_the_upper_end_of_the_interval_is_held_against_the_limit
 def test_the_model_card_has_what_was_measured_and_the_verdict(run: RunDir) -> None:
     budget(run, max_latency_ms=1000)
     value, _ = bench(run, "--no-profile")
-    card = (run.path / CARD).read_text()
+    card = run.card.read_text()
     assert f"p50 {value['latency_p50_ms']:.3f} ms" in card
     assert "Not measured yet" not in card
     assert "## Budget\n\nMade for Raspberry Pi 4 Model B (target `pi4`, ncnn), in fp32." in card
@@ -132,10 +131,10 @@ def test_the_model_card_has_what_was_measured_and_the_verdict(run: RunDir) -> No
     assert "It fits." in card
     assert "for 90% of networks between" in card
     bench(run, "--target", "watch")
-    assert "Predicted, not measured:" in (run.path / CARD).read_text()
-    (run.path / CARD).unlink()
+    assert "Predicted, not measured:" in run.card.read_text()
+    run.card.unlink()
     bench(run, "--target", "watch")
-    assert not (run.path / CARD).exists()  # it is the export's to make
+    assert not run.card.exists()  # it is the export's to make
 
 
 def test_a_share_alone_needs_something_to_be_held_against(run: RunDir) -> None:

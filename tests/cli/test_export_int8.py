@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from sdedge.cli.main import app
 from sdedge.config import TrainConfig
 from sdedge.data.shapes import draw
-from sdedge.deploy.card import CARD
 from sdedge.deploy.latency import compare
 from sdedge.genotype import published
 from sdedge.run import RunDir
@@ -106,7 +105,7 @@ def test_where_int8_fails_fp32_is_exported_all_the_same(run: RunDir) -> None:
     onnxruntime.InferenceSession(run.onnx)
     assert not run.onnx_int8.exists(), "it is of another network"
     assert "int8" not in json.loads((run.path / "export.json").read_text())
-    assert "model.int8.onnx" not in (run.path / CARD).read_text()
+    assert "model.int8.onnx" not in run.card.read_text()
 
 
 def test_few_images_calibrate_and_leave_some_to_choose_by(run: RunDir) -> None:

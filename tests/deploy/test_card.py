@@ -19,7 +19,7 @@ from PIL import Image
 from factories.reports import INT8, REPORT
 from sdedge.config import TrainConfig
 from sdedge.data.decode import decode_file
-from sdedge.deploy.card import CARD, ClassCount, card_text, count_by_class, write_card
+from sdedge.deploy.card import ClassCount, card_text, count_by_class, write_card
 from sdedge.deploy.export import write_export
 from sdedge.deploy.formats.onnx.metadata import read_metadata
 from sdedge.deploy.formats.onnx.write import to_onnx
@@ -162,7 +162,7 @@ class TestFacts:
     def test_is_written_beside_the_model(self, make: Callable[..., RunDir]) -> None:
         run = make()
         path = write_card(run)
-        assert path == run.path / CARD
+        assert path == run.card
         assert path.read_text() == card_text(run)
 
 
@@ -178,7 +178,7 @@ class TestRefusals:
         write_json(run.path / "export.json", {"images": 40})
         with pytest.raises(RunError, match="required field parameters; make it again"):
             write_card(run)
-        assert not (run.path / CARD).exists()
+        assert not run.card.exists()
 
     def test_a_measurement_without_its_figures(self, make: Callable[..., RunDir]) -> None:
         run = make()

@@ -112,7 +112,7 @@ def bundle_run(run: RunDir, split: Split, path: Path | None = None) -> tuple[Pat
     rows = np.unique(np.linspace(0, len(split.labels) - 1, CANDIDATES).astype(np.intp))
     images = prepare(torch.from_numpy(split.images[rows])).contiguous().numpy()
     contents = {file.name: file.read_bytes() for file in models}
-    return write_bundle(path or run.path / "bundle.zip", contents, images), [*contents]
+    return write_bundle(path or run.bundle, contents, images), [*contents]
 
 
 def write_bundle(

@@ -132,7 +132,7 @@ def score_run(run: RunDir) -> list[Score]:
 
     Raises RunError for a damaged export.json and ExportError for a damaged model.
     """
-    export = run.path / "export.json"
+    export = run.export_report
     if not export.exists():
         return []
     report = read_json(export)
