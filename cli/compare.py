@@ -18,10 +18,29 @@ from sdedge.names import find_name
 
 # What --resume goes with: the others are the comparison's own.
 _WITH_RESUME = {"run", "resume", "seeds", "benchmark_table", "markdown", "latex", "json_output"}
+# Settings that methods and seeds vary, or that a comparison seldom needs: by --set.
+_NO_OPTION = {
+    "strategy",
+    "task",
+    "seed",
+    "impl",
+    "mask_ratio",
+    "mask_fill",
+    "target",
+    "max_latency_ms",
+    "max_ram_kb",
+    "max_flash_kb",
+    "max_params",
+    "confidence",
+    "int8",
+    "checkpoint_seconds",
+}
 
 
 @guarded
+@options.from_config(SearchConfig, without=_NO_OPTION)
 def compare(
+    *,
     context: typer.Context,
     strategies: Annotated[
         str | None,
@@ -45,21 +64,7 @@ def compare(
     random: Annotated[
         bool, typer.Option("--random/--no-random", help="Random cells beside those searched.")
     ] = True,
-    space: options.Space = None,
-    benchmark_table: options.BenchmarkTable = None,
-    dataset: options.Dataset = None,
-    channels: options.Channels = None,
-    cells: options.Cells = None,
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    epoch_images: options.EpochImages = None,
-    valid_images: options.ValidImages = None,
-    image_size: options.ImageSize = None,
-    patch_size: options.PatchSize = None,
-    data_root: options.DataRoot = None,
-    device: options.Device = None,
-    cuda_graphs: options.CudaGraphs = None,
-    settings: options.Settings = None,
+    overrides: dict[str, Any],
     train_settings: Annotated[
         list[str] | None,
         typer.Option("--train-set", metavar="NAME=VALUE", help="Any setting of the trainings."),
@@ -81,13 +86,13 @@ def compare(
     if markdown + latex + json_output > 1:
         raise ConfigError("--markdown, --latex and --json exclude each other")
     out = console(json_output=markdown or latex or json_output)
-    overrides = options.overrides(context, SearchConfig, settings)
     given = _given(context)
     with ExitStack() as held:
         if resume:
             options.refuse_with_resume(sorted(given - _WITH_RESUME))
             held.enter_context(lock_if_there(run))
-            plan = _resumed(run, benchmark_table, seeds if "seeds" in given else None)
+            table = overrides.get("benchmark_table")
+            plan = _resumed(run, table, seeds if "seeds" in given else None)
         else:
             chosen = get_recipe(recipe) if recipe else None
             plan = _plan(

@@ -1,18 +1,26 @@
-"""Options that several commands share."""
+"""Options that several commands share, and those that the settings of a config make."""
 
+import inspect
 import re
-from collections.abc import Collection
-from dataclasses import fields
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Annotated, Any
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from sdedge.config import PhaseConfig, parse_settings
+from sdedge.config import PhaseConfig, SearchConfig, options_of, parse_settings
 from sdedge.errors import ConfigError
 from sdedge.escape import quoted
 
 MAX_SIDE = 65_536  # of an image, pixels
+
+
+def _option(config: type[PhaseConfig], name: str) -> Any:
+    """The option of a setting, as its config declares it."""
+    shown = options_of(config)[name]
+    return typer.Option(*filter(None, [shown.flag]), help=shown.help, metavar=shown.metavar)
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 NewRun = Annotated[
@@ -22,77 +30,72 @@ Run = Annotated[
     Path | None, typer.Option("--run", help="Run directory; default: the newest below runs/.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
-Dataset = Annotated[
-    str | None,
-    typer.Option(help="cifar10 (the default), cifar100, shapes, or a folder of class folders."),
-]
-DataRoot = Annotated[
-    str | None, typer.Option(help="Folder for downloads and decoded images (default: data).")
-]
-ImageSize = Annotated[int | None, typer.Option(help="Side in pixels that images are resized to.")]
-Channels = Annotated[int | None, typer.Option(help="Channels of the first cell (width).")]
-Cells = Annotated[int | None, typer.Option(help="Number of cells (depth).")]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the data.")]
-BatchSize = Annotated[int | None, typer.Option(help="Images a step.")]
-EpochImages = Annotated[int | None, typer.Option(help="Images an epoch (default: all).")]
-ValidImages = Annotated[
-    int | None, typer.Option(help="Images that score each epoch (default: the search half).")
-]
-PatchSize = Annotated[int | None, typer.Option(help="Side of a masked patch, pixels.")]
-Space = Annotated[
-    str | None, typer.Option(help="darts (default), or nas-bench-201, whose cells are known.")
-]
-BenchmarkTable = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="In nas-bench-201: what its cells reach; CSV or NATS-Bench."),
-]
-Seed = Annotated[int | None, typer.Option(help="Decides every random number.")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-CudaGraphs = Annotated[
-    bool | None,
-    typer.Option(
-        "--cuda-graphs/--no-cuda-graphs", help="Let the GPU replay recorded steps (default: no)."
-    ),
-]
-CheckpointSeconds = Annotated[
-    float | None, typer.Option(help="Longest time between checkpoints within an epoch.")
-]
-Target = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Device to fit, by name or profile; see `sdedge targets`."),
-]
-MaxLatencyMs = Annotated[float | None, typer.Option(help="The longest latency, on the target.")]
-Confidence = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SHARE",
-        help="Hold the limit on latency against the upper end of this interval of the prediction, "
-        "such as 0.9 (default: against its middle).",
-    ),
-]
-MaxRamKb = Annotated[float | None, typer.Option(help="The most RAM, in kB of 1024 bytes.")]
-MaxFlashKb = Annotated[float | None, typer.Option(help="The most flash, in kB of 1024 bytes.")]
-MaxParams = Annotated[int | None, typer.Option(help="The most parameters.")]
+# Settings of a config that other commands take as well.
+DataRoot = Annotated[str | None, _option(SearchConfig, "data_root")]
+Seed = Annotated[int | None, _option(SearchConfig, "seed")]
+Device = Annotated[str | None, _option(SearchConfig, "device")]
+MaxLatencyMs = Annotated[float | None, _option(SearchConfig, "max_latency_ms")]
+Confidence = Annotated[float | None, _option(SearchConfig, "confidence")]
+MaxRamKb = Annotated[float | None, _option(SearchConfig, "max_ram_kb")]
+MaxFlashKb = Annotated[float | None, _option(SearchConfig, "max_flash_kb")]
+MaxParams = Annotated[int | None, _option(SearchConfig, "max_params")]
 Shape = Annotated[
     str | None, typer.Option(metavar="C,H,W", help="For a model without a fixed image size.")
 ]
-Settings = Annotated[
+_Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of config.json."),
 ]
 
 
-def overrides(
-    context: typer.Context, config: type[PhaseConfig], pairs: list[str] | None
-) -> dict[str, Any]:
-    """The settings of `config` that the command line gave, by options or by --set NAME=VALUE.
+def from_config(
+    config: type[PhaseConfig], *, without: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorate a command: an option for each setting that declares one, and --set for the others.
 
-    Raises ConfigError for a pair without '=', a setting that is given twice, one that is unknown,
-    and a value that is out of its range or of another type.
+    They stand where the command has its parameter `overrides`: the settings that were given, each
+    checked by itself. The call raises ConfigError for a setting that is given twice, unknown, or
+    out of its range.
     """
-    names = {field.name for field in fields(config)}
-    values = {k: v for k, v in context.params.items() if k in names and v is not None}
-    return config.check(parse_settings(pairs or [], values, how="--set"))
+    names = [name for name in options_of(config) if name not in without]
+    types = get_type_hints(config)
+    own = [
+        _parameter(name, Annotated[_value_type(types[name]) | None, _option(config, name)])
+        for name in names
+    ]
+    own.append(_parameter("settings", _Settings))
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def call(**values: Any) -> None:
+            given = {name: values.pop(name) for name in names}
+            given = {name: value for name, value in given.items() if value is not None}
+            pairs = values.pop("settings") or []
+            overrides = config.check(parse_settings(pairs, given, how="--set"))
+            command(overrides=overrides, **values)
+
+        parameters: list[inspect.Parameter] = []
+        for parameter in inspect.signature(command, eval_str=True).parameters.values():
+            parameters += own if parameter.name == "overrides" else [parameter]
+        call.__name__, call.__doc__ = command.__name__, command.__doc__
+        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {each.name: each.annotation for each in parameters}
+        return call
+
+    return decorate
+
+
+def _parameter(name: str, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
+
+
+def _value_type(kind: Any) -> Any:
+    """The type of one value of a setting; its bounds are checked by the config."""
+    if get_origin(kind) is Literal:
+        return str  # in any spelling that the config knows
+    parts = [part for part in get_args(kind) if part is not NoneType]
+    return parts[0] if parts else kind
 
 
 def refuse_with_resume(given: Collection[str]) -> None:

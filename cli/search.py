@@ -27,60 +27,13 @@ if TYPE_CHECKING:
 
 
 @guarded
+@options.from_config(SearchConfig)
 def search(
-    context: typer.Context,
-    dataset: options.Dataset = None,
+    *,
     preset: Annotated[
         str, typer.Option(help="paper, quick, demo; auto is paper on a GPU, quick on a CPU.")
     ] = "auto",
-    task: Annotated[
-        str | None,
-        typer.Option(
-            help="semantic (default), classification, masked-classification, mim, reconstruction, "
-            "rotation, colorization, jigsaw, joint-rotation, joint-colorization, joint-jigsaw."
-        ),
-    ] = None,
-    strategy: Annotated[
-        str | None, typer.Option(help="darts (default); see `sdedge strategies`; + combines.")
-    ] = None,
-    channels: options.Channels = None,
-    cells: options.Cells = None,
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    epoch_images: options.EpochImages = None,
-    valid_images: options.ValidImages = None,
-    image_size: options.ImageSize = None,
-    patch_size: options.PatchSize = None,
-    mask_ratio: Annotated[float | None, typer.Option(help="Share of patches hidden.")] = None,
-    mask_fill: Annotated[
-        float | None, typer.Option(help="Value of hidden pixels: 0 (paper) or 1 (authors' code).")
-    ] = None,
-    space: options.Space = None,
-    benchmark_table: options.BenchmarkTable = None,
-    impl: Annotated[
-        str | None,
-        typer.Option(
-            help="auto (fused, as the device has it), triton, cpu, or reference (plain torch)."
-        ),
-    ] = None,
-    target: options.Target = None,
-    max_latency_ms: options.MaxLatencyMs = None,
-    confidence: options.Confidence = None,
-    max_ram_kb: options.MaxRamKb = None,
-    max_flash_kb: options.MaxFlashKb = None,
-    max_params: options.MaxParams = None,
-    int8: Annotated[
-        bool | None,
-        typer.Option(
-            "--int8/--fp32", help="What the budget is for (default: as the target prefers)."
-        ),
-    ] = None,
-    data_root: options.DataRoot = None,
-    seed: options.Seed = None,
-    device: options.Device = None,
-    cuda_graphs: options.CudaGraphs = None,
-    checkpoint_seconds: options.CheckpointSeconds = None,
-    settings: options.Settings = None,
+    overrides: dict[str, Any],
     run: options.NewRun = None,
     resume: options.Resume = False,
     json_output: options.Json = False,
@@ -89,7 +42,6 @@ def search(
 
     With a target or limits, the cell and the size of its network are chosen to fit them.
     """
-    overrides = options.overrides(context, SearchConfig, settings)
     out = console(json_output=json_output)
     value = start_search(out, preset, overrides, run, resume=resume)
     if json_output:

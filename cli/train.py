@@ -23,8 +23,9 @@ _INHERITED = ("dataset", "data_root", "data_seed", "image_size", "seed")
 
 
 @guarded
+@options.from_config(TrainConfig)
 def train(
-    context: typer.Context,
+    *,
     genotype: Annotated[
         str | None,
         typer.Option(
@@ -32,39 +33,16 @@ def train(
             "it), or that text; default: the run's own."
         ),
     ] = None,
-    dataset: options.Dataset = None,
     preset: Annotated[
         str,
         typer.Option(help="paper, quick, demo, imagenet; auto is paper on a GPU, quick on a CPU."),
     ] = "auto",
-    channels: options.Channels = None,
-    cells: options.Cells = None,
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    epoch_images: options.EpochImages = None,
-    image_size: options.ImageSize = None,
-    stem: Annotated[str | None, typer.Option(help="cifar, or imagenet (1/8 resolution).")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    drop_path: Annotated[float | None, typer.Option(help="Drop path at the last epoch.")] = None,
-    cutout: Annotated[int | None, typer.Option(help="Side of the cut-out square, pixels.")] = None,
-    auxiliary: Annotated[
-        bool | None, typer.Option("--auxiliary/--no-auxiliary", help="Auxiliary head.")
-    ] = None,
-    label_smoothing: Annotated[float | None, typer.Option(help="0: none.")] = None,
-    ema_decay: Annotated[float | None, typer.Option(help="Averaging of weights; 0: none.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
-    data_root: options.DataRoot = None,
-    seed: options.Seed = None,
-    device: options.Device = None,
-    cuda_graphs: options.CudaGraphs = None,
-    checkpoint_seconds: options.CheckpointSeconds = None,
-    settings: options.Settings = None,
+    overrides: dict[str, Any],
     run: options.Run = None,
     resume: options.Resume = False,
     json_output: options.Json = False,
 ) -> None:
     """Train the network that a genotype makes."""
-    overrides = options.overrides(context, TrainConfig, settings)
     out = console(json_output=json_output)
     value = start_training(out, preset, overrides, genotype, run, resume=resume)
     if json_output:

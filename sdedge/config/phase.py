@@ -6,13 +6,14 @@ from types import MappingProxyType
 from typing import Any, Self, get_type_hints
 
 from sdedge import bounds
+from sdedge.config.option import option
 from sdedge.config.validation import check_setting, require, shown_name
 from sdedge.errors import ConfigError
 from sdedge.escape import quoted, short
 from sdedge.names import choose, suggestion
 from sdedge.paths import path_problem
 
-__all__ = ["PhaseConfig", "check_even"]
+__all__ = ["PhaseConfig"]
 
 _RENAMED = {"alpha_rest": "alpha_warmup"}  # settings of earlier versions
 _PATHS = {"dataset", "data_root", "target", "benchmark_table"}  # or names
@@ -22,17 +23,28 @@ _PATHS = {"dataset", "data_root", "target", "benchmark_table"}  # or names
 class PhaseConfig:
     """What a search and a training have in common."""
 
-    dataset: bounds.PathText = "cifar10"
-    data_root: bounds.PathText = "data"  # downloads and the cache of decoded images
+    dataset: bounds.PathText = option(
+        "cifar10", "cifar10 (the default), cifar100, shapes, or a folder of class folders."
+    )
+    data_root: bounds.PathText = option(
+        "data", "Folder for downloads and decoded images (default: data)."
+    )
     data_seed: bounds.Seed = 0  # splits a folder that has no split, draws the shapes
-    image_size: bounds.ImageSize | None = None  # pixels; None: the data set's own
-    seed: bounds.Seed = 2
-    device: bounds.Name = "auto"
-    epochs: bounds.Epochs = 50
-    batch_size: bounds.BatchSize = 64
-    epoch_images: bounds.Images | None = None  # images of one epoch; None: all of them
-    cuda_graphs: bool = False  # a GPU replays the recorded step
-    checkpoint_seconds: bounds.Seconds = 300.0  # at the latest; each epoch's end makes one, too
+    # None: the data set's own.
+    image_size: bounds.ImageSize | None = option(None, "Side in pixels that images are resized to.")
+    channels: bounds.Channels = option(16, "Channels of the first cell (width).")
+    # In nas-bench-201, of each of its three stages.
+    cells: bounds.Cells = option(8, "Number of cells (depth).")
+    epochs: bounds.Epochs = option(50, "Passes over the data.")
+    batch_size: bounds.BatchSize = option(64, "Images a step.")
+    epoch_images: bounds.Images | None = option(None, "Images an epoch (default: all).")
+    seed: bounds.Seed = option(2, "Decides every random number.")
+    device: bounds.Name = option("auto", "auto, cpu, cuda or cuda:N.")
+    cuda_graphs: bool = option(False, "Let the GPU replay recorded steps (default: no).")
+    # At the latest: each epoch's end makes one, too.
+    checkpoint_seconds: bounds.Seconds = option(
+        300.0, "Longest time between checkpoints within an epoch."
+    )
 
     def __post_init__(self) -> None:
         for name, kind in _types(type(self)).items():
@@ -47,6 +59,8 @@ class PhaseConfig:
             images,
             f"at least one batch ({self.batch_size})",
         )
+        even = self.channels % 2 == 0
+        require(even, "channels", self.channels, "even (a reduction halves them)")
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -107,11 +121,6 @@ class PhaseConfig:
     def presets(cls) -> Mapping[str, Mapping[str, Any]]:
         """Overrides of the defaults, by preset name."""
         raise NotImplementedError
-
-
-def check_even(channels: int) -> None:
-    """Raise ConfigError for an odd number of channels."""
-    require(channels % 2 == 0, "channels", channels, "even (a reduction halves them)")
 
 
 def _types(config: type[PhaseConfig]) -> dict[str, Any]:

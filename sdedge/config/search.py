@@ -7,7 +7,8 @@ from typing import Any, Literal, Self
 
 from sdedge import bounds
 from sdedge.config import presets
-from sdedge.config.phase import PhaseConfig, check_even
+from sdedge.config.option import option
+from sdedge.config.phase import PhaseConfig
 from sdedge.config.validation import require
 from sdedge.names import find_name
 
@@ -29,16 +30,23 @@ _LENGTHS_AND_RATES = frozenset({"epochs", "batch_size", "weight_lr", "weight_lr_
 class SearchConfig(PhaseConfig):
     """A search: supernet, task, strategy and the two optimizers."""
 
-    space: Literal["darts", "nas-bench-201"] = "darts"
-    strategy: bounds.Name = "darts"
-    task: bounds.Name = "semantic"
-    channels: bounds.Channels = 16
-    cells: bounds.Cells = 8  # of the supernet; in nas-bench-201 of each of its three stages
-    impl: Literal["auto", "triton", "cpu", "reference"] = "auto"
-    patch_size: bounds.PatchSize = 8
-    mask_ratio: bounds.OpenShare = 0.6  # the paper's for CIFAR-10; 0.7 for CIFAR-100
-    # Of normalised pixels; the paper's text has 0, the authors' code 1.
-    mask_fill: bounds.Pixel = 0.0
+    space: Literal["darts", "nas-bench-201"] = option(
+        "darts", "darts (default), or nas-bench-201, whose cells are known."
+    )
+    strategy: bounds.Name = option("darts", "darts (default); see `sdedge strategies`; + combines.")
+    task: bounds.Name = option(
+        "semantic",
+        "semantic (default), classification, masked-classification, mim, reconstruction, rotation, "
+        "colorization, jigsaw, joint-rotation, joint-colorization, joint-jigsaw.",
+    )
+    impl: Literal["auto", "triton", "cpu", "reference"] = option(
+        "auto", "auto (fused, as the device has it), triton, cpu, or reference (plain torch)."
+    )
+    patch_size: bounds.PatchSize = option(8, "Side of a masked patch, pixels.")
+    # The paper's for CIFAR-10; 0.7 for CIFAR-100.
+    mask_ratio: bounds.OpenShare = option(0.6, "Share of patches hidden.")
+    # Of normalised pixels.
+    mask_fill: bounds.Pixel = option(0.0, "Value of hidden pixels: 0 (paper) or 1 (authors' code).")
     weight_lr: bounds.Positive = 0.025
     weight_lr_min: bounds.NotNegative = 0.001
     weight_momentum: bounds.ShareBelow1 = 0.9
@@ -49,24 +57,33 @@ class SearchConfig(PhaseConfig):
     alpha_decay: bounds.NotNegative = 1e-3
     # Share of the epochs, from the first, that train weights alone: they learn before skips win.
     alpha_warmup: bounds.Share = 0.0
-    # Of the search half, for each epoch's accuracy; None: all.
-    valid_images: bounds.Images | None = None
-    # The budget that the network is to fit; None: no limit. 1 kB is 1024 bytes.
-    target: bounds.PathText | None = None  # device profile, by name or file
-    max_latency_ms: bounds.LatencyMs | None = None
-    max_ram_kb: bounds.Kilobytes | None = None
-    max_flash_kb: bounds.Kilobytes | None = None
-    max_params: bounds.Parameters | None = None
-    # Share of networks that the limit on latency is to hold for; None: held against the middle of
-    # the prediction.
-    confidence: bounds.Confidence | None = None
-    int8: bool | None = None  # what is to be deployed; None: as the target prefers, else fp32
-    # Where cells of nas-bench-201 are looked up, each epoch's when the search ends; a file.
-    benchmark_table: bounds.PathText | None = None
+    valid_images: bounds.Images | None = option(
+        None, "Images that score each epoch (default: the search half)."
+    )
+    # The budget that the network is to fit; None: no limit.
+    target: bounds.PathText | None = option(
+        None, "Device to fit, by name or profile; see `sdedge targets`.", metavar="NAME"
+    )
+    max_latency_ms: bounds.LatencyMs | None = option(None, "The longest latency, on the target.")
+    max_ram_kb: bounds.Kilobytes | None = option(None, "The most RAM, in kB of 1024 bytes.")
+    max_flash_kb: bounds.Kilobytes | None = option(None, "The most flash, in kB of 1024 bytes.")
+    max_params: bounds.Parameters | None = option(None, "The most parameters.")
+    confidence: bounds.Confidence | None = option(
+        None,
+        "Hold the limit on latency against the upper end of this interval of the prediction, such "
+        "as 0.9 (default: against its middle).",
+        metavar="SHARE",
+    )
+    int8: bool | None = option(
+        None, "What the budget is for (default: as the target prefers).", flag="--int8/--fp32"
+    )
+    # Each epoch's cell is looked up when the search ends.
+    benchmark_table: bounds.PathText | None = option(
+        None, "In nas-bench-201: what its cells reach; CSV or NATS-Bench.", metavar="FILE"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_even(self.channels)
         rule = "at least 3 in a search (with fewer, every cell is a reduction)"
         require(self.space != "darts" or self.cells >= 3, "cells", self.cells, rule)
         latency = self.max_latency_ms

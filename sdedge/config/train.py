@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from sdedge import bounds
 from sdedge.config import presets
-from sdedge.config.phase import PhaseConfig, check_even
+from sdedge.config.option import option
+from sdedge.config.phase import PhaseConfig
 from sdedge.config.validation import require
 
 __all__ = ["TrainConfig"]
@@ -18,10 +19,10 @@ class TrainConfig(PhaseConfig):
 
     channels: bounds.Channels = 36
     cells: bounds.Cells = 20
-    stem: bounds.Stem = "cifar"
     epochs: bounds.Epochs = 600
     batch_size: bounds.BatchSize = 96
-    lr: bounds.Positive = 0.025
+    stem: bounds.Stem = option("cifar", "cifar, or imagenet (1/8 resolution).")
+    lr: bounds.Positive = option(0.025, "Peak learning rate.")
     lr_min: bounds.NotNegative = 0.0
     # Cosine, step by step; linear, epoch by epoch, with five last epochs at a fifth of the slope.
     schedule: Literal["cosine", "linear"] = "cosine"
@@ -29,19 +30,20 @@ class TrainConfig(PhaseConfig):
     momentum: bounds.ShareBelow1 = 0.9
     weight_decay: bounds.NotNegative = 3e-4
     gradient_clip: bounds.Positive = 5.0
-    label_smoothing: bounds.ShareBelow1 = 0.0
-    drop_path: bounds.ShareBelow1 = 0.2  # reached linearly at the last epoch
-    auxiliary: bool = True
+    label_smoothing: bounds.ShareBelow1 = option(0.0, "0: none.")
+    # Reached linearly.
+    drop_path: bounds.ShareBelow1 = option(0.2, "Drop path at the last epoch.")
+    auxiliary: bool = option(True, "Auxiliary head.")
     auxiliary_weight: bounds.NotNegative = 0.4
     augmentation: Literal["crop-flip", "resized-crop", "none"] = "crop-flip"
-    cutout: bounds.CutoutSize = 16  # pixels; 0: none
+    # 0: none.
+    cutout: bounds.CutoutSize = option(16, "Side of the cut-out square, pixels.")
     colour_jitter: bool = False  # the ImageNet recipe's 0.4, 0.4, 0.4, 0.2
-    ema_decay: bounds.ShareBelow1 = 0.0  # 0: none
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    ema_decay: bounds.ShareBelow1 = option(0.0, "Averaging of weights; 0: none.")
+    precision: Literal["auto", "fp32", "bf16"] = option("auto", "auto, fp32 or bf16.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_even(self.channels)
         linear = self.schedule == "linear"
         require(not linear or self.epochs > 5, "epochs", self.epochs, "over 5 (linear schedule)")
         warmup = self.warmup_epochs
