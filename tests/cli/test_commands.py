@@ -78,7 +78,7 @@ def test_help_loads_neither_torch_nor_numpy() -> None:
         (["genotype", "show", "DARTS_V1", "--draw", "cell.gif"], ".gif"),
         (["export"], "no run directory"),
         (["bench"], "no run directory"),
-        (["bench", "--device", "tpu"], "there is: cpu"),
+        (["bench", "--device", "tpu"], "choose from cpu"),
         (["bench", "--model", "nope.onnx"], "nope.onnx"),
         (["bench", "--model", "nope.onnx", "--shape", "3,x,3"], "3,32,32"),
     ],
