@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from test_bilevel import batches, build
 
+from factories.bilevel import batches, build
 from sdedge.errors import ConfigError
 from sdedge.search.strategies import STRATEGIES, get_strategy
 from sdedge.space.bypass import AttendedChannels, ChannelAttention

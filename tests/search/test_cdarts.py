@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from test_bilevel import batches, build
 
+from factories.bilevel import batches, build
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import ConfigError

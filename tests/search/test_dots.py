@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from test_bilevel import batches, build
 from torch import Tensor
 
+from factories.bilevel import batches, build
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.genotype import DARTS_OPERATIONS, PARAMETER_FREE_OPERATIONS

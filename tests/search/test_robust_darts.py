@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from test_bilevel import batches, build
 from torch import Tensor, nn
 
+from factories.bilevel import batches, build
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import ConfigError, RunError

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import test_fused
-import test_nasbench201_space
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from factories.supernets import DEVICE, darts_weights, errors, nas_bench_201_weights, results
 from sdedge.errors import ConfigError
 from sdedge.kernels import Impl
 from sdedge.space.bypass import (
@@ -173,10 +172,9 @@ def test_a_cell_puts_each_edge_in_order_and_adds_them() -> None:
 
 
 def darts(impl: Impl, size: tuple[int, int]) -> dict[str, Tensor]:
-    form = {"partial": 4, "split": AttendedChannels}
-    net = test_fused.supernet(impl, torch.float64, **form)
-    torch.manual_seed(1)
-    return test_fused.results(net, torch.randn(3, 3, *size))
+    torch.manual_seed(0)
+    net = Supernet(channels=8, cells=3, classes=3, impl=impl, partial=4, split=AttendedChannels)
+    return outcome(net, size, darts_weights(torch.float64))
 
 
 def nas_bench_201(impl: Impl, size: tuple[int, int]) -> dict[str, Tensor]:
@@ -184,19 +182,23 @@ def nas_bench_201(impl: Impl, size: tuple[int, int]) -> dict[str, Tensor]:
     net = Nb201Supernet(
         channels=8, cells_per_stage=1, classes=3, impl=impl, partial=4, split=AttendedChannels
     )
-    net.to(test_nasbench201_space.DEVICE, torch.float64, memory_format=torch.channels_last)
-    found = test_nasbench201_space.results(net, test_nasbench201_space.images(3, 3, *size))
-    return {n: t for n, t in found.items() if not test_nasbench201_space.is_taken_out(n)}
+    return outcome(net, size, nas_bench_201_weights(torch.float64))
 
 
-@pytest.mark.parametrize("results", [darts, nas_bench_201])
+def outcome(net: nn.Module, size: tuple[int, int], weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    net.to(DEVICE, torch.float64, memory_format=torch.channels_last)
+    torch.manual_seed(1)
+    return results(net, torch.randn(3, 3, *size), weights)
+
+
+@pytest.mark.parametrize("results_of", [darts, nas_bench_201])
 @pytest.mark.parametrize("size", [(8, 8), (9, 7)])
-@pytest.mark.skipif(test_fused.DEVICE.type == "cuda", reason="the kernels have no float64")
+@pytest.mark.skipif(DEVICE.type == "cuda", reason="the kernels have no float64")
 def test_the_fused_supernet_attends_as_the_plain_one(
-    results: Callable[..., dict[str, Any]], size: tuple[int, int]
+    results_of: Callable[..., dict[str, Any]], size: tuple[int, int]
 ) -> None:
-    plain, fused = (results(impl, size) for impl in ("reference", "cpu"))
-    assert max(test_fused.errors(fused, plain).values()) < 1e-11
+    plain, fused = (results_of(impl, size) for impl in ("reference", "cpu"))
+    assert max(errors(fused, plain).values()) < 1e-11
     learnt = [name for name in plain if ".attentions." in name]
     assert learnt
     assert sum(bool(plain[name].any()) for name in learnt) > 0.9 * len(learnt)

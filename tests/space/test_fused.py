@@ -1,7 +1,7 @@
 """The fused supernet computes what the plain one does, from the same modules."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from factories import supernets
+from factories.supernets import DEVICE, FUSED, darts_weights, errors
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import KernelError
@@ -22,10 +24,6 @@ from sdedge.search.runner import run_search
 from sdedge.space.darts.supernet import CELL_TYPES, WEIGHT_SHAPE, Supernet
 from sdedge.space.supernet import ActiveOperations
 
-# Where a fused operator runs here: on a GPU, as written for the CPU, or in triton's interpreter.
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-FUSED: Impl = "triton" if torch.cuda.is_available() else "cpu"
-
 
 def supernet(
     impl: Impl, dtype: torch.dtype, *, channels: int = 8, cells: int = 3, **form: Any
@@ -35,39 +33,11 @@ def supernet(
     return net.to(DEVICE, dtype, memory_format=torch.channels_last)
 
 
-def mixing_weights(dtype: torch.dtype, operations: int = WEIGHT_SHAPE[1]) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    logits = torch.randn(2, WEIGHT_SHAPE[0], operations, generator=generator, dtype=torch.float64)
-    return {
-        name: row.softmax(dim=1).to(DEVICE, dtype).requires_grad_()
-        for name, row in zip(CELL_TYPES, logits, strict=True)
-    }
-
-
 def results(
     net: Supernet, images: Tensor, active: ActiveOperations | None = None
 ) -> dict[str, Tensor]:
-    """Outputs, every gradient under random upstream gradients, and every buffer after the pass."""
-    dtype = next(net.parameters()).dtype
-    weights = mixing_weights(dtype, len(net.operations))
-    output = net(images.to(DEVICE, dtype), weights, active)
-    generator = torch.Generator().manual_seed(4)
-    upstream = [
-        torch.randn(y.shape, generator=generator, dtype=torch.float64).to(y) for y in output
-    ]
-    torch.autograd.backward(output, upstream)
-    leaves = {**{f"mixing {n}": w for n, w in weights.items()}, **dict(net.named_parameters())}
-    gradients = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in leaves.items()}
-    found = {**output._asdict(), **gradients, **dict(net.named_buffers())}
-    return {name: tensor.detach() for name, tensor in found.items()}
-
-
-def errors(found: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> dict[str, float]:
-    assert found.keys() == exact.keys()
-    return {
-        name: float((found[name].double() - truth).norm() / truth.norm().clamp_min(1e-3))
-        for name, truth in ((name, tensor.double()) for name, tensor in exact.items())
-    }
+    weights = darts_weights(next(net.parameters()).dtype, len(net.operations))
+    return supernets.results(net, images, weights, active)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +162,7 @@ def test_what_is_masked_out_is_not_computed() -> None:
     active = active_operations("skip_connect", "skip_connect")
     before = {name: buffer.clone() for name, buffer in net.named_buffers()}
     dispatch.reset()
-    net(torch.randn(2, 3, 8, 8, device=DEVICE), mixing_weights(torch.float32), active)
+    net(torch.randn(2, 3, 8, 8, device=DEVICE), darts_weights(torch.float32), active)
     assert "separable" not in chosen()
     assert "pools" not in chosen()
     moved = [n for n, buffer in net.named_buffers() if not torch.equal(buffer, before[n])]
@@ -216,7 +186,7 @@ def test_what_is_computed_anew_is_not_kept_and_changes_no_bit(
     anew = results(supernet(FUSED, torch.float32), images)
     with monkeypatch.context() as patch:
         patch.setattr("sdedge.space.darts.fused.separable", watched)
-        output = supernet(FUSED, torch.float32)(images, mixing_weights(torch.float32))
+        output = supernet(FUSED, torch.float32)(images, darts_weights(torch.float32))
     assert all(storage.expired() for storage in held[3])
     assert not any(storage.expired() for storage in held[5])
     del output
@@ -230,14 +200,14 @@ def test_a_node_without_an_operation_is_refused(impl: Impl) -> None:
     nothing = [[False] * WEIGHT_SHAPE[1]] * WEIGHT_SHAPE[0]
     net = supernet(impl, torch.float32)
     with pytest.raises(KernelError, match="no active operation"):
-        net(torch.randn(2, 3, 8, 8, device=DEVICE), mixing_weights(torch.float32),
+        net(torch.randn(2, 3, 8, 8, device=DEVICE), darts_weights(torch.float32),
             dict.fromkeys(CELL_TYPES, nothing))  # fmt: skip
 
 
 def test_one_value_a_channel_is_refused_in_training() -> None:
     with pytest.raises((KernelError, ValueError), match=r"values? (a|per) channel"):
         supernet("auto", torch.float32)(
-            torch.randn(1, 3, 4, 4, device=DEVICE), mixing_weights(torch.float32)
+            torch.randn(1, 3, 4, 4, device=DEVICE), darts_weights(torch.float32)
         )
 
 
@@ -252,7 +222,7 @@ def test_a_supernet_of_halves_runs_as_the_plain_one_does() -> None:
 def test_evaluation_uses_the_running_statistics() -> None:
     plain, fused = supernet("reference", torch.float32), supernet(FUSED, torch.float32)
     images = torch.randn(4, 3, 8, 8, device=DEVICE)
-    weights = mixing_weights(torch.float32)
+    weights = darts_weights(torch.float32)
     for _ in range(2):
         plain(images, weights)
     fused.load_state_dict(plain.state_dict())
@@ -272,7 +242,7 @@ def test_a_frozen_supernet_still_gives_the_gradient_of_alpha() -> None:
     images = torch.randn(2, 3, 8, 8, device=DEVICE)
     gradients = []
     for frozen in (False, True):
-        net, weights = supernet(FUSED, torch.float32), mixing_weights(torch.float32)
+        net, weights = supernet(FUSED, torch.float32), darts_weights(torch.float32)
         net.requires_grad_(not frozen)
         loss = net(images, weights).logits.square().sum()
         gradients.append(torch.autograd.grad(loss, list(weights.values())))
@@ -281,7 +251,7 @@ def test_a_frozen_supernet_still_gives_the_gradient_of_alpha() -> None:
 
 
 def test_the_default_is_the_fused_supernet_and_reference_the_plain_one() -> None:
-    images, weights = torch.randn(2, 3, 8, 8, device=DEVICE), mixing_weights(torch.float32)
+    images, weights = torch.randn(2, 3, 8, 8, device=DEVICE), darts_weights(torch.float32)
     for impl, route in (("auto", FUSED), ("reference", "reference")):
         dispatch.reset()
         supernet(impl, torch.float32)(images, weights)  # type: ignore[arg-type]

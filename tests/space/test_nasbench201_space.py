@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -10,6 +10,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from factories import supernets
+from factories.supernets import DEVICE, FUSED, errors, is_removed, nas_bench_201_weights
 from sdedge.errors import KernelError
 from sdedge.kernels import Impl, chosen, dispatch
 from sdedge.space.counting import Counts
@@ -22,8 +24,6 @@ from sdedge.space.nasbench201.supernet import Nb201Supernet, SearchCell
 NONE, SKIP, CONV1, CONV3, POOL = range(5)
 
 WEIGHT_SHAPE = (6, 5)
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-FUSED: Impl = "triton" if torch.cuda.is_available() else "cpu"
 
 Active = Sequence[Sequence[bool]]
 
@@ -34,44 +34,12 @@ def supernet(impl: Impl, dtype: torch.dtype, *, channels: int = 4, cells: int = 
     return net.to(DEVICE, dtype, memory_format=torch.channels_last)
 
 
-def mixing_weights(dtype: torch.dtype) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    logits = torch.randn(WEIGHT_SHAPE, generator=generator, dtype=torch.float64)
-    return {CELL_TYPE: logits.softmax(dim=1).to(DEVICE, dtype).requires_grad_()}
-
-
 def results(
     net: Nb201Supernet, images: Tensor, active: Active | None = None, *, scalars: bool = False
 ) -> dict[str, Tensor]:
-    """Outputs, every gradient under random upstream gradients, and every buffer after the pass."""
-    dtype = net.classifier.weight.dtype
-    weights = mixing_weights(dtype)
-    chosen_ones = None if active is None else {CELL_TYPE: active}
-    output = net(images.to(DEVICE, dtype), weights, chosen_ones, scalars=scalars)
-    generator = torch.Generator().manual_seed(4)
-    upstream = [
-        torch.randn(y.shape, generator=generator, dtype=torch.float64).to(y) for y in output
-    ]
-    torch.autograd.backward(output, upstream)
-    leaves = {"mixing": weights[CELL_TYPE], **dict(net.named_parameters())}
-    gradients = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in leaves.items()}
-    found = {**output._asdict(), **gradients, **{f"{n} after": b for n, b in net.named_buffers()}}
-    return {name: tensor.detach() for name, tensor in found.items()}
-
-
-def errors(found: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> dict[str, float]:
-    """Relative errors; those of gradients that are zero in truth are left out."""
-    assert found.keys() == exact.keys()
-    return {
-        name: float((found[name].double() - truth).norm() / truth.norm().clamp_min(1e-3))
-        for name, truth in ((name, tensor.double()) for name, tensor in exact.items())
-        if not is_taken_out(name)
-    }
-
-
-def is_taken_out(name: str) -> bool:
-    """Whether this is a bias that a batch norm takes out again."""
-    return ".edges." in name and name.endswith(".bias")
+    weights = nas_bench_201_weights(net.classifier.weight.dtype)
+    rows = None if active is None else {CELL_TYPE: active}
+    return supernets.results(net, images, weights, rows, scalars=scalars)
 
 
 def images(*shape: int) -> Tensor:
@@ -143,7 +111,7 @@ def operation(name: str, x: Tensor, modules: nn.Module) -> Tensor:
 
 def test_a_node_is_the_weighted_sum_of_all_operations_on_all_earlier_nodes() -> None:
     net = supernet("reference", torch.float64)
-    weights = mixing_weights(torch.float64)
+    weights = nas_bench_201_weights(torch.float64)
     found: list[Tensor] = []
     cell = next(module for module in net.modules() if isinstance(module, SearchCell))
     cell.register_forward_hook(lambda _, inputs, output: found.extend((inputs[0], output)))
@@ -170,7 +138,7 @@ def test_a_node_is_the_weighted_sum_of_all_operations_on_all_earlier_nodes() -> 
 @pytest.mark.parametrize("impl", ["reference", "auto"])
 def test_features_are_what_the_head_reads_before_its_batch_norm(impl: Impl) -> None:
     net = supernet(impl, torch.float32)
-    logits, features = net(images(2, 3, 12, 10).to(DEVICE), mixing_weights(torch.float32))
+    logits, features = net(images(2, 3, 12, 10).to(DEVICE), nas_bench_201_weights(torch.float32))
     assert features.shape == (2, 16, 3, 3)
     assert (features < 0).any()
     norm = net.get_submodule("last.0")
@@ -241,7 +209,7 @@ def test_extra_operations_and_partial_channels_agree_in_float64(partial: int) ->
             assert not given["mixing"][:, 0].any()
         assert given["mixing"][:, 5].all()
     plain, fused = found
-    assert {name for name in plain if not is_taken_out(name)} == set(fused)
+    assert {name for name in plain if not is_removed(name)} == set(fused)
     for name, value in fused.items():
         torch.testing.assert_close(value, plain[name], msg=name)
 
@@ -278,10 +246,10 @@ def test_a_bias_that_batch_norm_takes_out_has_no_gradient_but_moves_the_running_
     dtype = torch.float64 if DEVICE.type == "cpu" else torch.float32
     net = supernet(impl, dtype)
     for name, parameter in net.named_parameters():
-        if is_taken_out(name):
+        if is_removed(name):
             torch.nn.init.constant_(parameter, 100.0)
     found = results(net, images(3, 3, 8, 8))
-    biases = [gradient for name, gradient in found.items() if is_taken_out(name)]
+    biases = [gradient for name, gradient in found.items() if is_removed(name)]
     assert len(biases) == 3 * 6 * 2
     assert max(float(gradient.abs().max()) for gradient in biases) < 1e-3
     means = [b for name, b in net.named_buffers() if "edges" in name and name.endswith("_mean")]
@@ -312,7 +280,7 @@ def test_operations_can_be_masked_out(kept: list[int], scalars: bool) -> None:
     fused = results(supernet(fused_impl, torch.float64), x, active, scalars=scalars)
     assert max(errors(fused, plain).values()) < 1e-11
     idle = ~torch.tensor(active, device=DEVICE)
-    assert not plain["mixing"][idle].any()
+    assert not plain[f"mixing {CELL_TYPE}"][idle].any()
 
 
 def test_a_cut_cell_still_runs_and_scalars_give_each_zero_weight_a_gradient() -> None:
@@ -332,7 +300,7 @@ def test_a_cut_cell_still_runs_and_scalars_give_each_zero_weight_a_gradient() ->
 
 @pytest.mark.parametrize("impl", ["reference", "auto"])
 def test_the_weight_of_none_has_no_effect_and_no_gradient(impl: Impl) -> None:
-    net, weights = supernet(impl, torch.float32), mixing_weights(torch.float32)
+    net, weights = supernet(impl, torch.float32), nas_bench_201_weights(torch.float32)
     x = images(2, 3, 8, 8).to(DEVICE)
     before = net(x, weights).logits
     (gradient,) = torch.autograd.grad(before.sum(), [weights[CELL_TYPE]])
@@ -345,7 +313,7 @@ def test_the_weight_of_none_has_no_effect_and_no_gradient(impl: Impl) -> None:
 
 def test_evaluation_uses_the_running_statistics_and_the_bias() -> None:
     plain, fused = supernet("reference", torch.float32), supernet(FUSED, torch.float32)
-    x, weights = images(4, 3, 8, 8).to(DEVICE), mixing_weights(torch.float32)
+    x, weights = images(4, 3, 8, 8).to(DEVICE), nas_bench_201_weights(torch.float32)
     for net in (plain, fused):
         for _ in range(2):
             net(x, weights)
@@ -370,7 +338,7 @@ def test_evaluation_uses_the_running_statistics_and_the_bias() -> None:
 def test_a_frozen_supernet_still_gives_the_gradient_of_alpha() -> None:
     gradients = []
     for frozen in (False, True):
-        net, weights = supernet(FUSED, torch.float32), mixing_weights(torch.float32)
+        net, weights = supernet(FUSED, torch.float32), nas_bench_201_weights(torch.float32)
         net.requires_grad_(not frozen)
         loss = net(images(2, 3, 8, 8).to(DEVICE), weights).logits.square().sum()
         gradients += torch.autograd.grad(loss, [weights[CELL_TYPE]])
@@ -381,14 +349,16 @@ def test_the_default_is_the_fused_supernet_and_reference_the_plain_one() -> None
     routes: list[tuple[Impl, str]] = [("auto", FUSED), ("reference", "reference")]
     for impl, route in routes:
         dispatch.reset()
-        supernet(impl, torch.float32)(images(2, 3, 8, 8).to(DEVICE), mixing_weights(torch.float32))
+        supernet(impl, torch.float32)(
+            images(2, 3, 8, 8).to(DEVICE), nas_bench_201_weights(torch.float32)
+        )
         assert chosen() == {"supernet": route, "mixed_sum": route}
 
 
 def test_one_value_a_channel_is_refused_in_training() -> None:
     with pytest.raises((KernelError, ValueError), match=r"values? (a|per) channel"):
         supernet("auto", torch.float32)(
-            images(1, 3, 4, 4).to(DEVICE), mixing_weights(torch.float32)
+            images(1, 3, 4, 4).to(DEVICE), nas_bench_201_weights(torch.float32)
         )
 
 
