@@ -1,10 +1,9 @@
-"""A budget from search to export: the plan, the size that is trained, and the verdict.
+"""A budget in a search and a training: the plan, and the size that is trained.
 
-All of it is in the run's budget.json; the verdict on the exported file goes to fit.json.
+All of it is in the run's budget.json.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,7 @@ from rich.console import Console
 
 from sdedge.cli.output import kilobytes, milliseconds, shown
 from sdedge.cli.progress import ConsoleReporter
-from sdedge.cli.render.fits import limit_name, print_checks
-from sdedge.config import SearchConfig
+from sdedge.config import LIMIT_NAMES, SearchConfig
 from sdedge.errors import ConfigError, RunError
 from sdedge.escape import short
 from sdedge.files import write_json
@@ -23,8 +21,6 @@ from sdedge.run import RunDir, read_json
 
 if TYPE_CHECKING:
     from sdedge.deploy.fit.prices import Plan
-    from sdedge.deploy.fit.requirements import Requirements
-    from sdedge.deploy.latency.profiler import BenchResult
     from sdedge.search.budget import Costs
 
 
@@ -44,7 +40,7 @@ class BudgetReporter(ConsoleReporter):
                 _amount(limit, figures[name]) for name in ("derived", "expected", "limit")
             )
             self._console.print(
-                f"[dim]           {limit_name(limit)}: this cell {derived} of {allowed}, expected "
+                f"[dim]           {LIMIT_NAMES[limit]}: this cell {derived} of {allowed}, expected "
                 f"{expected}; weight {figures['multiplier']:.2f}[/dim]"
             )
 
@@ -186,90 +182,16 @@ def budgeted_size(
 def carry_budget(origin: RunDir, run: RunDir) -> None:
     """Take the budget along to a training in a run of its own."""
     if budget_file(origin).exists() and origin.path != run.path:
+        from sdedge.pipeline.verdict import stored_requirements
+
         stored_requirements(origin)  # a damaged one is told here, before a training
         write_json(budget_file(run), read_json(budget_file(origin)))
-
-
-def stored_requirements(run: RunDir) -> "Requirements | None":
-    """The budget of `run`, if it has one; RunError or TargetError where it is damaged."""
-    from sdedge.deploy.fit.requirements import Requirements
-
-    file = budget_file(run)
-    return Requirements.from_dict(read_json(file), source=str(file)) if file.exists() else None
-
-
-def report_verdict(
-    out: Console,
-    run: RunDir,
-    *,
-    measured: "BenchResult | None" = None,
-    confidence: float | None = None,
-) -> dict[str, Any]:
-    """Hold the exported network of `run` against its budget, tell, and write fit.json.
-
-    Gives what is in fit.json; {} for a run without a budget. On this machine the latency is
-    measured, unless `measured` is of the same file and threads; elsewhere it is predicted, and
-    `confidence` goes before the budget's own. Without a quantised file, the verdict on an int8
-    budget is of the network as it would be.
-    """
-    from sdedge.deploy.fit.check import check_fit
-    from sdedge.deploy.fit.evaluate import measured_p50, read_variants
-    from sdedge.deploy.latency.profiler import run_bench
-    from sdedge.deploy.targets.target import HOST
-
-    requirements = stored_requirements(run)
-    if requirements is None:
-        return {}
-    target, limits = requirements.target, requirements.limits
-    if confidence is not None:
-        limits = replace(limits, confidence=confidence)
-    variant = read_variants(run.onnx, run.onnx_int8)[requirements.precision]
-    fit = check_fit(variant.graph, target, limits)
-    measured_ms = None
-    if target and target.name == HOST and not variant.if_quantised:
-        measured_ms = measured_p50(variant, target, [measured] if measured else [])
-        if measured_ms is None:
-            result = run_bench(variant.file, threads=target.threads, profile=False)
-            measured_ms = result.latency_p50_ms
-        checks = (
-            replace(check, found=measured_ms, low=None, high=None, coverage=None, upper=False)
-            if check.limit == "max_latency_ms"
-            else check
-            for check in fit.checks
-        )
-        fit = replace(fit, checks=tuple(checks))
-    verdict = {
-        "model": variant.file.name,
-        "precision": requirements.precision,
-        "if_quantised": variant.if_quantised,
-        "target": target and target.name,
-        "limits": limits.active,
-        "confidence": limits.confidence,
-        "measured_p50_ms": measured_ms,
-        **fit.to_dict(),
-    }
-    write_json(run.fit, verdict)
-    title = f"budget, {variant.file.name} in {requirements.precision}" + (
-        f" on {target.name}" if target else ""
-    )
-    print_checks(out, title, fit.checks)
-    out.print(
-        "[bold green]The network fits its budget[/bold green]"
-        if fit.fits
-        else "[bold red]The network does not fit its budget[/bold red]"
-    )
-    if variant.if_quantised:
-        out.print(
-            "[yellow]This is of the network if it were quantised; export --int8 makes the file, "
-            "and the verdict on it.[/yellow]"
-        )
-    return verdict
 
 
 def listed_limits(figures: Mapping[str, float]) -> str:
     """Limits, or what was found for each, by the names that people use."""
     return ", ".join(
-        f"{limit_name(limit)} {_amount(limit, value)}" for limit, value in figures.items()
+        f"{LIMIT_NAMES[limit]} {_amount(limit, value)}" for limit, value in figures.items()
     )
 
 

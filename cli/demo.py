@@ -4,9 +4,9 @@ import time
 from pathlib import Path
 
 from sdedge.cli import options
-from sdedge.cli.bench import start_bench
 from sdedge.cli.export import start_export
 from sdedge.cli.output import console, duration, guarded, print_json, shown
+from sdedge.cli.render.bench import bench_reporter, print_bench
 from sdedge.cli.search import start_search
 from sdedge.cli.train import start_training
 from sdedge.lock import lock_folder
@@ -21,6 +21,8 @@ def demo(
     json_output: options.Json = False,
 ) -> None:
     """Search, train, export and profile on the embedded data set, in about three minutes."""
+    from sdedge.pipeline.bench import bench
+
     given = {"data_root": data_root, "seed": seed, "device": device}
     overrides = {name: value for name, value in given.items() if value is not None}
     out = console(json_output=json_output)
@@ -30,7 +32,8 @@ def demo(
     with lock_folder(path):
         trained = start_training(out, "demo", overrides, None, path, resume=False)
         exported = start_export(out, path)
-        profiled = start_bench(out, path, None)
+        profiled = bench(path, reporter=bench_reporter(out))
+        print_bench(out, profiled)
     seconds = time.monotonic() - started
     out.print(
         f"[bold]The whole chain took {duration(seconds)}[/bold]; everything is in {shown(path)}"
@@ -43,6 +46,6 @@ def demo(
                 "search": searched,
                 "train": trained,
                 "export": exported,
-                "bench": profiled,
+                "bench": profiled.to_dict(),
             }
         )

@@ -12,6 +12,7 @@ from rich.progress import Progress as ProgressBar
 
 from sdedge.cli import options
 from sdedge.cli.output import console, few_images, guarded, percent, print_json, shown
+from sdedge.cli.render.checks import print_verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,12 +86,12 @@ def start_export(
 
     Where only the quantisation fails, the fp32 files are written before the ExportError.
     """
-    from sdedge.cli.budget import report_verdict, stored_requirements
     from sdedge.cli.phases import open_trained
     from sdedge.deploy.card import count_by_class, write_card
     from sdedge.deploy.export import write_export
     from sdedge.deploy.formats.onnx.verify import export_network
     from sdedge.errors import BenchError, DataError, ExportError
+    from sdedge.pipeline.verdict import check_budget, stored_requirements
     from sdedge.run import RunDir
 
     run = RunDir.open(path)
@@ -118,8 +119,9 @@ def start_export(
         if made:
             _report_int8(out, run.onnx_int8, made.report)
             _report_calibration(out, made.report, calibration_images)
-        verdict = report_verdict(out, run)
+        verdict = check_budget(run)
         if verdict:
+            print_verdict(out, verdict)
             write_card(run)  # with it
         removed = [path for path in removed if not path.exists()]
         _report_removed(out, run, removed, normalize=normalize)
@@ -130,7 +132,7 @@ def start_export(
         "model": str(run.onnx),
         **value,
         **({"removed": [path.name for path in removed]} if removed else {}),
-        **({"budget": verdict} if verdict else {}),
+        **({"budget": verdict.to_dict()} if verdict else {}),
     }
 
 

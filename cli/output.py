@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sdedge import __version__
+from sdedge.config import LIMIT_NAMES
 from sdedge.counted import counted
 from sdedge.errors import InterruptedRunError, SdedgeError
 from sdedge.escape import printable, quoted
@@ -179,6 +180,20 @@ def milliseconds(value: float) -> str:
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
+def limit_amount(limit: str, value: float) -> str:
+    """The value of a limit with its unit."""
+    if limit == "max_latency_ms":
+        return f"{milliseconds(value)} ms"
+    return f"{value:,.0f}" if limit == "max_params" else kilobytes(1024 * value)
+
+
+def limits_text(figures: Mapping[str, float]) -> str:
+    """Limits, or what was measured for each, by the names that people use."""
+    return ", ".join(
+        f"{LIMIT_NAMES[limit]} {limit_amount(limit, value)}" for limit, value in figures.items()
+    )
 
 
 def threads_text(count: int) -> str:

@@ -26,7 +26,7 @@ from sdedge.deploy.fit.mlperf import standings
 from sdedge.deploy.fit.requirements import Requirements
 from sdedge.deploy.formats.onnx.metadata import read_metadata
 from sdedge.deploy.formats.onnx.write import to_onnx
-from sdedge.deploy.latency.profiler import BenchResult
+from sdedge.deploy.latency.profiler import Measurement
 from sdedge.deploy.targets.target import load_target, read_target
 from sdedge.errors import SdedgeError
 from sdedge.genotype import DARTS_OPERATIONS, Genotype, load_genotype, published
@@ -122,7 +122,7 @@ def _readers(run: RunDir) -> dict[str, Callable[[], object]]:
         read_target(folder / "profile.json").to_dict()
 
     def bench() -> None:
-        BenchResult.from_dict(read_json(folder / "bench.json"), source="bench.json")
+        Measurement.from_dict(read_json(folder / "bench.json"), source="bench.json")
         card_text(run)
 
     def environment() -> None:

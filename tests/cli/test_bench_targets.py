@@ -16,7 +16,7 @@ from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from typer.testing import CliRunner, Result
 
 from sdedge.cli.main import app
-from sdedge.cli.render.fits import verdict
+from sdedge.cli.render.checks import margin_text
 from sdedge.deploy.fit.check import Check
 from sdedge.deploy.fit.mlperf import CLASSES
 from sdedge.deploy.formats.onnx.write import to_onnx
@@ -211,7 +211,7 @@ def test_scores_of_mlperf_tiny(run: Path) -> None:
         (["--shape", "3,32"], "--shape '3,32' is not three numbers"),
         (["--shape", "3,32,²"], "--shape '3,32,²' is not three numbers"),
         (["--shape", "3,0,32"], "is not between 1 and 65,536"),
-        (["--target", "pi4", "--precision", "fp16"], "'fp16' is none of fp32, int8"),
+        (["--target", "pi4", "--precision", "fp16"], "precision is 'fp16'; choose from fp32, int8"),
         (["--int8", "--precision", "fp32"], "exclude each other"),
         (["--device", "tpu", "--target", "pi4"], "choose from cpu"),
         (["--target", "pi4", "--partial", "--max-latency-ms", "9"], "needs no --partial"),
@@ -286,7 +286,7 @@ def test_operators_that_nobody_knows_are_counted_and_left_out_on_request(
 def test_a_verdict_says_by_how_much_and_how_sure(found: float, text: str) -> None:
     interval = {"low": found * 0.8, "high": found * 1.3}
     check = Check(limit="max_latency_ms", allowed=10.0, found=found, unit="ms", **interval)
-    assert verdict(check) == text
+    assert margin_text(check) == text
 
 
 def test_a_damaged_profile_is_named(run: Path, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from sdedge.cli.budget import budgeted_size, known_problem, planned_costs, report_verdict
+from sdedge.cli.budget import budgeted_size, known_problem, planned_costs
 from sdedge.cli.main import app
+from sdedge.cli.render.checks import print_verdict
 from sdedge.config import SearchConfig
 from sdedge.deploy.fit import prices
 from sdedge.deploy.fit import requirements as sizing
@@ -24,6 +25,7 @@ from sdedge.device import seed_step
 from sdedge.errors import ConfigError, RunError
 from sdedge.files import write_json
 from sdedge.genotype import published
+from sdedge.pipeline.verdict import check_budget
 from sdedge.run import RunDir, read_json
 from sdedge.space.saved import NetworkDescription
 
@@ -250,9 +252,10 @@ def exported(
 
 
 def verdict(run: RunDir) -> tuple[dict[str, Any], str]:
-    out = console()
-    value = report_verdict(out, run)
-    return value, " ".join(out.export_text().split())
+    out, verdict = console(), check_budget(run)
+    assert verdict
+    print_verdict(out, verdict)
+    return verdict.to_dict(), " ".join(out.export_text().split())
 
 
 @pytest.mark.parametrize("spare", [1, 0, -1])
@@ -319,7 +322,7 @@ def test_on_this_machine_the_latency_is_measured(
 
 def test_a_run_without_a_budget_has_no_verdict(tmp_path: Path) -> None:
     run = RunDir.create("run", tmp_path / "run")
-    assert report_verdict(console(), run) == {}
+    assert check_budget(run) is None
     assert not list(run.path.iterdir())
 
 

@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from sdedge.deploy.latency import bench, profiler
-from sdedge.deploy.latency.profiler import BenchResult, run_bench
+from sdedge.deploy.latency.profiler import Measurement, run_bench
 from sdedge.errors import BenchError
 
 QUICK: dict[str, Any] = {
@@ -50,11 +50,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def result(model: Path) -> BenchResult:
+def result(model: Path) -> Measurement:
     return run_bench(model, batch=4, threads=1, **QUICK)
 
 
-def test_every_field_is_there_and_consistent(model: Path, result: BenchResult) -> None:
+def test_every_field_is_there_and_consistent(model: Path, result: Measurement) -> None:
     assert result.model == "model.onnx"
     assert result.model_size_bytes == model.stat().st_size
     assert 0 < result.latency_min_ms <= result.latency_p50_ms
@@ -81,17 +81,17 @@ def test_every_field_is_there_and_consistent(model: Path, result: BenchResult) -
     assert {row.op_type for row in result.profile.operators} >= {"GlobalAveragePool", "Gemm"}
 
 
-def test_json_holds_every_field(result: BenchResult) -> None:
+def test_json_holds_every_field(result: Measurement) -> None:
     text = result.to_json()
-    assert json.loads(text).keys() == {field.name for field in fields(BenchResult)}
-    assert BenchResult.from_json(text) == result
+    assert json.loads(text).keys() == {field.name for field in fields(Measurement)}
+    assert Measurement.from_json(text) == result
 
 
 def test_threads_default_to_the_physical_cores_and_profile_is_optional(model: Path) -> None:
     result = run_bench(model, profile=False, **QUICK)
     assert result.threads == result.physical_cores
     assert result.profile is None
-    assert BenchResult.from_json(result.to_json()) == result
+    assert Measurement.from_json(result.to_json()) == result
 
 
 def test_a_quota_limits_the_default_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_memory_is_not_that_of_the_parent(model: Path) -> None:
     assert run_bench(model, profile=False, **QUICK).peak_memory_bytes < len(ballast)
 
 
-def test_memory_of_the_model_grows_with_its_weights(tmp_path: Path, result: BenchResult) -> None:
+def test_memory_of_the_model_grows_with_its_weights(tmp_path: Path, result: Measurement) -> None:
     classes = 2_000_000
     large = run_bench(
         pool_and_gemm(tmp_path / "large.onnx", classes), threads=1, profile=False, **QUICK
@@ -221,20 +221,20 @@ def test_modules_beside_the_script_hide_nothing(
     ],
 )
 def test_malformed_result_is_refused(
-    result: BenchResult, change: Callable[[dict[str, Any]], object], message: str
+    result: Measurement, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     data = json.loads(result.to_json())
     change(data)
     with pytest.raises(BenchError, match=message):
-        BenchResult.from_json(json.dumps(data), source="b.json")
+        Measurement.from_json(json.dumps(data), source="b.json")
 
 
 def test_text_that_is_not_json_is_refused() -> None:
     with pytest.raises(BenchError, match=r"b\.json is not valid JSON: .*; profile again"):
-        BenchResult.from_json("{", source="b.json")
+        Measurement.from_json("{", source="b.json")
 
 
-def test_whole_numbers_are_read_as_floats(result: BenchResult) -> None:
+def test_whole_numbers_are_read_as_floats(result: Measurement) -> None:
     data = {**asdict(result), "latency_p50_ms": 3}
-    read = BenchResult.from_dict(data)
+    read = Measurement.from_dict(data)
     assert isinstance(read.latency_p50_ms, float)

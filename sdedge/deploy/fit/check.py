@@ -10,8 +10,8 @@ has to hold activations, weights and runtime.
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypedDict
 
 from sdedge.deploy.ir.graph import Graph
 from sdedge.deploy.memory.plan import OPERATOR_BYTES, MemoryPlan, flash_bytes, plan_memory
@@ -23,6 +23,16 @@ from sdedge.escape import short
 BYTES_PER_KB = 1024
 MAX_LIMIT = 1e12  # of any: 30 years, 900 TB, or parameters of no network
 CONFIDENCE = (0.5, 0.99)
+
+
+class LimitSettings(TypedDict, total=False):
+    """The fields of `Limits` as keyword arguments of a function."""
+
+    max_latency_ms: float | None
+    max_ram_kb: float | None
+    max_flash_kb: float | None
+    max_params: int | None
+    confidence: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +145,16 @@ class Fit:
         """The limits that are not met."""
         return tuple(check.limit for check in self.checks if not check.fits)
 
+    def with_latency(self, measured_ms: float) -> "Fit":
+        """The same with a measured latency, not the predicted one, held against the limit on it."""
+        checks = (
+            replace(check, found=measured_ms, low=None, high=None, coverage=None, upper=False)
+            if check.limit == "max_latency_ms"
+            else check
+            for check in self.checks
+        )
+        return replace(self, checks=tuple(checks))
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
         return {
@@ -155,9 +175,17 @@ class Fit:
         }
 
 
-def check_fit(graph: Graph, target: Target | None, limits: Limits, *, partial: bool = False) -> Fit:
+def check_fit(
+    graph: Graph,
+    target: Target | None,
+    limits: Limits,
+    *,
+    memory: MemoryPlan | None = None,
+    partial: bool = False,
+) -> Fit:
     """Hold a network against `limits` and against what `target` has.
 
+    `memory` is the plan of `graph`, where it has been made already.
     Raises ConfigError for a limit on latency without a target, or with `partial` (a latency that
     leaves operators out cannot prove a limit), and TargetError when the target cannot predict
     the graph: an operator it does not know, unless `partial`, or a precision it does not run.
@@ -167,7 +195,7 @@ def check_fit(graph: Graph, target: Target | None, limits: Limits, *, partial: b
         raise ConfigError(f"--max-latency-ms {limits.max_latency_ms:g} needs {remedy}")
     share = limits.confidence
     prediction = predict(graph, target, partial=partial, coverage=share) if target else None
-    memory = plan_memory(graph)
+    memory = memory or plan_memory(graph)
     shares = target is not None and target.flash_bytes is not None
     runtime_ram = target.runtime_ram_bytes if target and shares else 0
     ram = memory.arena_bytes + runtime_ram

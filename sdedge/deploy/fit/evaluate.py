@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sdedge.deploy.fit.check import Fit, Limits, check_fit
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.ir.graph import Graph, Precision
-from sdedge.deploy.latency.profiler import BenchResult
+from sdedge.deploy.latency.profiler import Measurement
+from sdedge.deploy.memory.plan import MemoryPlan, plan_memory
 from sdedge.deploy.targets.predict import Prediction
 from sdedge.deploy.targets.target import HOST, Target
 from sdedge.errors import ConfigError, TargetError
@@ -22,14 +24,20 @@ class Variant:
     file: Path
     if_quantised: bool = False
 
+    @cached_property
+    def memory(self) -> MemoryPlan:
+        """Its memory plan, made once however many targets it is held against."""
+        return plan_memory(self.graph)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TargetReport:
-    """A network in one precision on one device."""
+    """A network in one precision on one device, and the limits that it was held against."""
 
     target: Target
     precision: Precision
     variant: Variant
+    limits: Limits
     fit: Fit
     prediction: Prediction
     measured_ms: float | None = None  # p50 on this machine, where the target is this machine
@@ -83,7 +91,7 @@ def evaluate_targets(
     *,
     precision: Precision | None = None,
     partial: bool = False,
-) -> list[TargetReport]:
+) -> tuple[TargetReport, ...]:
     """A report for each target and precision that it runs, or for `precision` alone.
 
     Raises ConfigError when `variants` lacks `precision`, and TargetError when no target runs what
@@ -95,7 +103,7 @@ def evaluate_targets(
             f"--precision {precision}: {variant.file} is {variant.graph.precision} already"
         )
     wanted = tuple(variants) if precision is None else (precision,)
-    reports = list(_reports(variants, targets, limits, wanted, partial=partial))
+    reports = tuple(_reports(variants, targets, limits, wanted, partial=partial))
     if not reports:
         names = "; ".join(f"{t.name} runs {' and '.join(t.precisions)}" for t in targets)
         raise TargetError(f"nothing to predict in {' or '.join(wanted)}: {names}")
@@ -103,22 +111,30 @@ def evaluate_targets(
 
 
 def with_measurements(
-    reports: Sequence[TargetReport], results: Sequence[BenchResult]
-) -> list[TargetReport]:
+    reports: Sequence[TargetReport], measurements: Sequence[Measurement]
+) -> tuple[TargetReport, ...]:
     """The reports, those of this machine with what was measured of the same file and threads."""
-    return [replace(r, measured_ms=measured_p50(r.variant, r.target, results)) for r in reports]
+    return tuple(
+        replace(report, measured_ms=measured_p50(report.variant, report.target, measurements))
+        for report in reports
+    )
 
 
-def measured_p50(variant: Variant, target: Target, results: Sequence[BenchResult]) -> float | None:
+def measured_p50(
+    variant: Variant, target: Target, measurements: Sequence[Measurement]
+) -> float | None:
     """What was measured of this file on this machine in ms, if `target` is this machine."""
     if target.name != HOST or variant.if_quantised:
         return None
-    sought = (variant.file.name, variant.graph.file_size_bytes, target.threads, 1)
-    for result in results:
-        found = (result.model, result.model_size_bytes, result.threads, result.batch_size)
-        if found == sought:
-            return result.latency_p50_ms
-    return None
+    same = (variant.file.name, variant.graph.file_size_bytes, target.threads, 1)
+    return next(
+        (
+            m.latency_p50_ms
+            for m in measurements
+            if (m.model, m.model_size_bytes, m.threads, m.batch_size) == same
+        ),
+        None,
+    )
 
 
 def _reports(
@@ -132,12 +148,13 @@ def _reports(
     for target in targets:
         for precision in (p for p in wanted if p in target.precisions):
             variant = variants[precision]
-            fit = check_fit(variant.graph, target, limits, partial=partial)
+            fit = check_fit(variant.graph, target, limits, memory=variant.memory, partial=partial)
             assert fit.prediction is not None  # as there is a target
             yield TargetReport(
                 target=target,
                 precision=precision,
                 variant=variant,
+                limits=limits,
                 fit=fit,
                 prediction=fit.prediction,
             )

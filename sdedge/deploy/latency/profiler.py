@@ -1,7 +1,7 @@
 """Profile an ONNX model from Python: runs `bench.py` in a process of its own.
 
 The memory of a process that has torch loaded says nothing about the model, so nothing is measured
-here. `BENCH_SCRIPT` is the file to copy to a board; `BenchResult.from_json` reads what it prints.
+here. `BENCH_SCRIPT` is the file to copy to a board; `Measurement.from_json` reads what it prints.
 """
 
 import json
@@ -56,7 +56,7 @@ class OperatorProfile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchResult:
+class Measurement:
     """What one profile of a model on one machine found. Latency is of a whole batch.
 
     `settled` tells whether the median stood within 2 % before the time limit. Memory is
@@ -108,7 +108,7 @@ class BenchResult:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
 
     @classmethod
-    def from_dict(cls, data: object, *, source: str = "bench result") -> "BenchResult":
+    def from_dict(cls, data: object, *, source: str = "bench result") -> "Measurement":
         """Read the JSON form; `source` names the file in the BenchError of a malformed one."""
         try:
             return to_record(data, cls, source=source, error=BenchError)
@@ -116,7 +116,7 @@ class BenchResult:
             raise BenchError(f"{error}; profile again") from None
 
     @classmethod
-    def from_json(cls, text: str, *, source: str = "bench result") -> "BenchResult":
+    def from_json(cls, text: str, *, source: str = "bench result") -> "Measurement":
         """Read the JSON form from text; raises BenchError."""
         try:
             data = decode_json(text.encode(), object, source=source, error=BenchError)
@@ -142,7 +142,7 @@ def run_bench(
     max_seconds: float | None = None,
     give_up_seconds: float = GIVE_UP_SECONDS,
     profile: bool = True,
-) -> BenchResult:
+) -> Measurement:
     """Profile an ONNX image classifier on the CPU of this machine.
 
     `threads` None takes `default_threads`. `shape` gives the three
@@ -175,7 +175,7 @@ def run_bench(
                 "model"
             )
         raise BenchError(_failure(model, done))
-    return BenchResult.from_json(done.stdout, source=f"profile of {model}")
+    return Measurement.from_json(done.stdout, source=f"profile of {model}")
 
 
 def _failure(model: Path, done: "subprocess.CompletedProcess[str]") -> str:

@@ -1,23 +1,30 @@
-"""How a fit is shown: its checks, a network on one device or on many, its MLPerf Tiny scores."""
+"""How predictions are shown: a network on one device, or the fit table of many."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from sdedge.cli.output import kilobytes, milliseconds, percent, shown, table, threads_text
+from sdedge.cli.output import kilobytes, milliseconds, shown, table, threads_text
+from sdedge.cli.render.checks import CHECK_COLUMNS, check_cells, print_estimate
 from sdedge.config import LIMIT_NAMES
 
 if TYPE_CHECKING:
     from sdedge.deploy.fit.check import Check, Fit
     from sdedge.deploy.fit.evaluate import TargetReport
-    from sdedge.deploy.fit.mlperf import Comparison, Score
     from sdedge.deploy.targets.target import Target
 
-_CHECK_COLUMNS = ("limit", "found", "allowed", "verdict")
+
+def print_reports(out: Console, reports: Sequence["TargetReport"]) -> None:
+    """A network on one device in full, or a line for each of many; and what the figures omit."""
+    if len({report.target.name for report in reports}) == 1:
+        _print_device(out, reports)
+    else:
+        _print_devices(out, reports)
+    _print_notes(out, reports)
 
 
-def print_device(out: Console, reports: Sequence["TargetReport"]) -> None:
+def _print_device(out: Console, reports: Sequence["TargetReport"]) -> None:
     """A network on one device, a column for each precision that it runs."""
     target = reports[0].target
     out.print(f"[bold]{shown(target.name)}[/bold]: {shown(target.title)}, {_runtime(target)}")
@@ -39,12 +46,12 @@ def print_device(out: Console, reports: Sequence["TargetReport"]) -> None:
     kinds = table("predicted time by kind", ("kind", *headings), _by_kind(reports))
     out.print(kinds, soft_wrap=False)
     checks = (
-        (_heading(report), *_check(check)) for report in reports for check in report.fit.checks
+        (_heading(report), *check_cells(check)) for report in reports for check in report.fit.checks
     )
-    out.print(table("limits", ("weights", *_CHECK_COLUMNS), checks), soft_wrap=False)
+    out.print(table("limits", ("weights", *CHECK_COLUMNS), checks), soft_wrap=False)
 
 
-def print_devices(out: Console, reports: Sequence["TargetReport"]) -> None:
+def _print_devices(out: Console, reports: Sequence["TargetReport"]) -> None:
     """The fit table: a network on many devices, a line for each precision that a device runs."""
     head = ("", "latency, ms", "RAM", "flash", "fits")
     lines = [
@@ -74,57 +81,7 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "".join(padded).rstrip()
 
 
-def print_checks(out: Console, title: str, checks: Sequence["Check"]) -> None:
-    """Each limit: what was found, what is allowed, and by how much it is met or missed."""
-    out.print(table(title, _CHECK_COLUMNS, map(_check, checks)), soft_wrap=False)
-    print_estimate(out, checks)
-
-
-def print_estimate(out: Console, checks: Sequence["Check"]) -> None:
-    """Which figure of a prediction a limit on latency was held against, and what the other says."""
-    check = next((check for check in checks if check.coverage), None)
-    if check is None or check.coverage is None:
-        return
-    if check.upper:
-        out.print(
-            f"[dim]Latency: the upper end of the {check.coverage:.0%} interval of the prediction "
-            "is held against the limit.[/dim]"
-        )
-    else:
-        out.print(
-            "[dim]Latency: the middle of the prediction is held against the limit; "
-            f"--confidence {check.coverage:g} takes\nthe upper end of its {check.coverage:.0%} "
-            "interval.[/dim]"
-        )
-
-
-def limit_name(limit: str) -> str:
-    """What people call a limit: the budget's, or that of the device itself."""
-    return LIMIT_NAMES[limit]
-
-
-def _check(check: "Check") -> tuple[str, ...]:
-    return (
-        limit_name(check.limit),
-        _amount(check.found, check.unit),
-        _amount(check.allowed, check.unit),
-        verdict(check),
-    )
-
-
-def verdict(check: "Check") -> str:
-    """Whether one limit is met, and by how much."""
-    amount = _amount(abs(check.margin), check.unit)
-    text = f"fits, {amount} to spare" if check.fits else f"does not fit, {amount} too much"
-    if check.certain or check.low is None or check.high is None:
-        return text
-    end = f"at worst {_amount(check.high, check.unit)}"
-    if not check.fits:
-        end = f"at best {_amount(check.low, check.unit)}"
-    return f"{text}; {end}"
-
-
-def print_notes(out: Console, reports: Sequence["TargetReport"]) -> None:
+def _print_notes(out: Console, reports: Sequence["TargetReport"]) -> None:
     """What the figures leave open."""
     coverage = " or ".join(sorted({f"{report.prediction.coverage:.0%}" for report in reports}))
     out.print(f"[dim]Latency: predicted for one image, with its {coverage} interval.[/dim]")
@@ -153,22 +110,6 @@ def print_notes(out: Console, reports: Sequence["TargetReport"]) -> None:
             f"[yellow]Partial: the predictor does not know {shown(listed)}, and their time is "
             "left out.[/yellow]"
         )
-
-
-def print_scores(out: Console, scores: Sequence["Score"]) -> None:
-    """The network against each reference of MLPerf Tiny; nothing without a score."""
-    if not scores:
-        return
-    rows = (
-        (score.precision, each.benchmark, *_compared(score, each))
-        for score in scores
-        for each in score.comparisons
-    )
-    columns = ("weights", "benchmark", "accuracy", "file")
-    out.print(table("MLPerf Tiny", columns, rows), soft_wrap=False)
-    notes = dict.fromkeys(note for score in scores for note in score.notes)
-    for note in (*notes, "a comparison, not an official result"):
-        out.print(f"[dim]{shown(note)}[/dim]", soft_wrap=False)
 
 
 def _heading(report: "TargetReport") -> str:
@@ -237,18 +178,3 @@ def _fits(fit: "Fit") -> str:
 def _name(check: "Check") -> str:
     name = LIMIT_NAMES[check.limit].removesuffix(" of the device")
     return name + ("" if check.certain else "?")
-
-
-def _compared(score: "Score", comparison: "Comparison") -> tuple[str, str]:
-    points = 100 * abs(score.accuracy - comparison.reference_accuracy)
-    side = "over" if comparison.accurate else "short of"
-    return (
-        f"{percent(score.accuracy)}, {points:.2f} {side} {comparison.reference_accuracy:.0%}",
-        f"{score.file_size_bytes:,} of {comparison.reference_file_size_bytes:,} bytes",
-    )
-
-
-def _amount(value: float, unit: str) -> str:
-    if unit == "ms":
-        return f"{milliseconds(value)} ms"
-    return kilobytes(value * 1024) if unit == "kB" else f"{value:,.0f}"

@@ -1,0 +1,84 @@
+"""How the result of a benchmark is shown, and what it reports on its way."""
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from sdedge.cli.output import limits_text, mebibytes, shown, table, threads_text
+from sdedge.cli.render.checks import print_verdict
+from sdedge.cli.render.predictions import print_reports
+from sdedge.cli.render.scores import print_scores
+from sdedge.pipeline.events import Event, Notice, Reporter
+
+if TYPE_CHECKING:
+    from sdedge.deploy.latency.profiler import Measurement
+    from sdedge.pipeline.bench import BenchResult
+
+
+def bench_reporter(out: Console) -> Reporter:
+    """Prints what a benchmark or a prediction reports; no bar, which would take time from it."""
+    from sdedge.pipeline.predict import BudgetLimitsTaken
+
+    def report(event: Event) -> None:
+        match event:
+            case Notice(text):
+                out.print(f"[dim]{shown(text)}[/dim]")
+            case BudgetLimitsTaken(limits, target):
+                device = f", which is for {target}" if target else ""
+                out.print(
+                    f"limits of the run's budget{shown(device)}: {limits_text(limits.active)}; "
+                    "--max-... gives others"
+                )
+
+    return report
+
+
+def print_bench(out: Console, result: "BenchResult") -> None:
+    """All that there is: the measurement, predictions, the verdict on a budget, and scores."""
+    _print_measurement(out, result.measurement)
+    if result.predictions:
+        print_reports(out, result.predictions)
+    if result.verdict:
+        print_verdict(out, result.verdict)
+    print_scores(out, result.scores)
+
+
+def _print_measurement(out: Console, measurement: "Measurement") -> None:
+    out.print(
+        f"[bold]{shown(measurement.model)}[/bold] on {shown(measurement.cpu_model)}, "
+        f"{threads_text(measurement.threads)}, batch {measurement.batch_size}, "
+        f"ONNX Runtime {measurement.onnxruntime_version}"
+    )
+    rows = [
+        ("latency p50", f"{measurement.latency_p50_ms:.3f} ms"),
+        ("latency p95", f"{measurement.latency_p95_ms:.3f} ms"),
+        ("latency p99", f"{measurement.latency_p99_ms:.3f} ms"),
+        ("latency mean", f"{measurement.latency_mean_ms:.3f} ms over {measurement.runs:,} runs"),
+        ("throughput", f"{measurement.throughput_images_per_s:,.0f} images/s"),
+        ("load time", f"{measurement.load_time_ms:.1f} ms"),
+        ("model size", f"{measurement.model_size_bytes:,} bytes"),
+        (
+            "peak memory",
+            f"{mebibytes(measurement.peak_memory_bytes)}, "
+            f"{mebibytes(measurement.model_memory_bytes)} of it the model's",
+        ),
+    ]
+    out.print(table("", ("figure", "value"), rows), soft_wrap=False)
+    if not measurement.settled:
+        out.print(
+            "[yellow]The figures did not settle within the time limit: other work is using this "
+            f"machine (load {measurement.load_average_1min:.1f}). Measure again when it is idle."
+            "[/yellow]"
+        )
+    if measurement.profile:
+        out.print(
+            table(
+                f"operators, {measurement.profile.ms_per_run:.3f} ms a run with profiling on",
+                ("operator", "calls", "ms", "share"),
+                (
+                    (o.op_type, f"{o.calls_per_run:g}", f"{o.ms_per_run:.3f}", f"{o.share:.1%}")
+                    for o in measurement.profile.operators
+                ),
+            ),
+            soft_wrap=False,
+        )
