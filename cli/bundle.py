@@ -1,5 +1,6 @@
 """sdedge bundle"""
 
+import shlex
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -42,7 +43,8 @@ def bundle(
     out.print(f"[bold]Bundled[/bold] {shown(', '.join(models))} in {shown(path)}")
     out.print(
         f"  {size:,} bytes. On the board, with Python, numpy and onnxruntime:\n"
-        f"  python3 -m zipfile -e {shown(path.name)} . && cd sdedge-bundle && python3 board.py"
+        f"  python3 -m zipfile -e {shown(shlex.quote(path.name))} . && cd sdedge-bundle && "
+        "python3 board.py"
     )
     if json_output:
         print_json({"bundle": str(path), "size_bytes": size, "models": models})

@@ -65,10 +65,11 @@ def _print_measurement(out: Console, measurement: "Measurement") -> None:
     ]
     out.print(table("", ("figure", "value"), rows), soft_wrap=False)
     if not measurement.settled:
+        tail = measurement.latency_p99_ms / measurement.latency_p50_ms
         out.print(
-            "[yellow]The figures did not settle within the time limit: other work is using this "
-            f"machine (load {measurement.load_average_1min:.1f}). Measure again when it is idle."
-            "[/yellow]"
+            f"[yellow]The figures are unsettled (p99 is {tail:.1f} times p50): other work is using "
+            f"this machine (load {measurement.load_average_1min:.1f}). Measure again when it is "
+            "idle.[/yellow]"
         )
     if measurement.profile:
         out.print(

@@ -194,6 +194,29 @@ def test_scores_of_mlperf_tiny(run: Path) -> None:
     }
 
 
+def test_unsettled_figures_are_told_with_their_tail(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = profiler.run_bench
+
+    def disturbed(*arguments: Any, **settings: Any) -> Any:
+        return replace(
+            quick(*arguments, **settings), settled=False, latency_p50_ms=0.5, latency_p99_ms=20.0
+        )
+
+    monkeypatch.setattr(profiler, "run_bench", disturbed)
+    shown = " ".join(sdedge("bench", "--run", run, *FAST).stdout.split())
+    assert "The figures are unsettled (p99 is 40.0 times p50)" in shown
+
+
+def test_an_unknown_target_is_told_before_a_model_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "no target 'nowhere'" in complaint("bench", "--target", "nowhere")
+    assert "no run directory below" in complaint("bench", "--target", "pi4")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,6 +1,7 @@
 """`sdedge bundle`: a run with an export in, one zip out."""
 
 import json
+import shlex
 import zipfile
 from pathlib import Path
 
@@ -94,6 +95,12 @@ def test_both_precisions_go_into_the_named_file(run: RunDir, tmp_path: Path) -> 
     names = zipfile.ZipFile(tmp_path / "board.zip").namelist()
     assert {"sdedge-bundle/model.onnx", "sdedge-bundle/model.int8.onnx"} <= {*names}
     assert not (run.path / "bundle.zip").exists()
+
+
+def test_the_command_for_the_board_quotes_the_name_of_the_file(run: RunDir, tmp_path: Path) -> None:
+    result = sdedge_bundle("--run", run.path, "--out", tmp_path / "my board's.zip")
+    name = shlex.quote("my board's.zip")
+    assert f"python3 -m zipfile -e {name} . && cd" in " ".join(result.stdout.split())
 
 
 def test_a_run_without_an_export_is_told_what_to_do(run: RunDir) -> None:

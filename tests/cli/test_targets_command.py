@@ -93,6 +93,11 @@ def test_the_list_names_device_runtime_and_where_rates_come_from() -> None:
     assert all(target["sources"]["rates"] for target in listed)
 
 
+def test_the_list_has_a_name_of_its_own() -> None:
+    assert targets("list").stdout == targets().stdout
+    assert told("list") == told()
+
+
 def test_one_profile_is_shown_with_its_sources() -> None:
     done = targets("show", "cortex-m4")
     assert done.exit_code == 0, done.output

@@ -395,6 +395,16 @@ def test_settled_asks_for_a_narrow_interval_and_no_drift() -> None:
     assert not settled(noise[:1])
 
 
+@pytest.mark.parametrize(("slowest_ms", "is_settled"), [(40, True), (400, False)])
+def test_a_long_tail_is_not_settled_though_the_median_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slowest_ms: int, is_settled: bool
+) -> None:
+    samples = np.array([10_000_000] * 980 + [slowest_ms * 1_000_000] * 20)
+    monkeypatch.setattr(bench_module, "time_runs", lambda *_: (samples, True))
+    report = bench(classifier(tmp_path / "m.onnx", [1, 3, 8, 8]), **QUICK, profile=False)
+    assert (report["latency_p50_ms"], report["settled"]) == (10, is_settled)
+
+
 def test_latency_figures() -> None:
     figures = latency(np.arange(1, 102, dtype=np.int64) * 1_000_000, batch=4)
     assert figures["latency_min_ms"] == 1

@@ -34,6 +34,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 TOLERANCE = 0.02  # p50 is settled when its interval and its drift are within this share of it
+MAX_TAIL = 5.0  # p99 over p50: beyond it, other work interrupts the runs
 PROFILE_WARMUP_RUNS = 3
 PROFILE_RUNS = 20
 PROFILE_SECONDS = 2.0
@@ -270,6 +271,12 @@ def settled(samples_ns: npt.NDArray[np.int64]) -> bool:
     high = ordered[min(count - 1, math.ceil(count / 2 + reach))]
     drift = abs(np.median(samples_ns[: count // 2]) - np.median(samples_ns[count // 2 :]))
     return bool(max((high - low) / 2, drift) <= TOLERANCE * np.median(ordered))
+
+
+def undisturbed(samples_ns: npt.NDArray[np.int64]) -> bool:
+    """Whether the tail is short: the slowest run in a hundred takes at most MAX_TAIL medians."""
+    p50, p99 = np.percentile(samples_ns, (50, 99))
+    return bool(p99 <= MAX_TAIL * p50)
 
 
 def time_runs(
@@ -515,7 +522,7 @@ def bench(
         "first_run_ms": first_run_seconds * 1000,
         **figures,
         "runs": len(samples_ns),
-        "settled": is_settled,
+        "settled": is_settled and undisturbed(samples_ns),
         "peak_memory_bytes": peak_bytes,
         "baseline_memory_bytes": baseline_bytes,
         "model_memory_bytes": peak_bytes - baseline_bytes,

@@ -59,9 +59,10 @@ class OperatorProfile:
 class Measurement:
     """What one profile of a model on one machine found. Latency is of a whole batch.
 
-    `settled` tells whether the median stood within 2 % before the time limit. Memory is
-    resident memory of a process that does nothing else: the baseline is Python, numpy and
-    onnxruntime, and `model_memory_bytes` is what loading and running the model added to it.
+    `settled` tells whether the median was known to 2 % before the time limit, and p99 is at most
+    five times the median. Memory is resident memory of a process that does nothing else: the
+    baseline is Python, numpy and onnxruntime, and `model_memory_bytes` is what loading and running
+    the model added to it.
     Where a machine does not tell its governor it is None; so is a profile not asked for.
     """
 
