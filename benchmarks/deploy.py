@@ -26,7 +26,6 @@ from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from rich.console import Console
 
 from sdedge.cli.output import console, percent, print_json, table
-from sdedge.cli.phases import open_trained
 from sdedge.data.dataset import Dataset
 from sdedge.data.pipeline import Batches
 from sdedge.deploy.formats.onnx.verify import (
@@ -47,6 +46,7 @@ from sdedge.deploy.ir.program import INPUT, OUTPUT
 from sdedge.deploy.latency.compare import Latency, compare_latency
 from sdedge.environment import describe_environment
 from sdedge.errors import BenchError, SdedgeError
+from sdedge.pipeline.images import open_trained
 from sdedge.run import RunDir
 from sdedge.space.counting import count_network
 from sdedge.space.darts.network import Network
@@ -210,7 +210,7 @@ def main(arguments: list[str]) -> int:
     out = console(json_output=options.json)
     try:
         run = RunDir.open(options.run)
-        network, description, data, _ = open_trained(out, run, options.dataset)
+        network, description, data, _ = open_trained(run, options.dataset)
         with contextlib.redirect_stdout(sys.stderr):  # the exporters talk
             summary = measure(
                 network, description, data, limit=options.limit, seconds=options.seconds

@@ -35,8 +35,8 @@ from sdedge.data.catalog import load_dataset
 from sdedge.device import make_deterministic
 from sdedge.environment import describe_environment
 from sdedge.errors import BenchError, SdedgeError
+from sdedge.events import silent
 from sdedge.files import write_json
-from sdedge.loop import Estimate, Progress
 from sdedge.run import RunDir
 from sdedge.search.phase import SearchPhase
 from sdedge.search.runner import run_search
@@ -213,22 +213,6 @@ def roofline(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-class Quiet:
-    """A reporter of the search that says nothing."""
-
-    def estimated(self, estimate: Estimate) -> None:
-        """The cost is known."""
-
-    def stepped(self, progress: Progress) -> None:
-        """A step was done."""
-
-    def epoch_ended(self, record: Mapping[str, Any]) -> None:
-        """An epoch was done."""
-
-    def stopping(self) -> None:
-        """A stop was asked for."""
-
-
 def full_search(suite: Suite, dataset_name: str, device: torch.device) -> None:
     """Run the paper's search where the projection says that it fits."""
     steady = suite.report.get("projection")
@@ -245,7 +229,7 @@ def full_search(suite: Suite, dataset_name: str, device: torch.device) -> None:
 
     def search(_: Callable[[], bool]) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
-            result = run_search(phase, RunDir.create(dataset.name, Path(folder) / "run"), Quiet())
+            result = run_search(phase, RunDir.create(dataset.name, Path(folder) / "run"), silent)
         return {
             "dataset": dataset.name,
             "epochs": config.epochs,

@@ -25,9 +25,11 @@ def bundle(
     json_output: options.Json = False,
 ) -> None:
     """Pack the exported networks with a program that proves and measures them on a board."""
-    from sdedge.cli.phases import open_training_data
+    from sdedge.cli.render import images as image_events  # noqa: F401 - registers them
+    from sdedge.cli.render.progress import ConsoleReporter
     from sdedge.deploy.board.bundle import bundle_run
     from sdedge.files import check_replaceable
+    from sdedge.pipeline.images import open_training_data
     from sdedge.run import RunDir
 
     out = console(json_output=json_output)
@@ -37,7 +39,8 @@ def bundle(
     if file is not None:
         check_replaceable(file)  # before the minutes that a bundle may take
     with opened.lock() if file is None else nullcontext():
-        data, _ = open_training_data(out, opened, dataset, data_root)
+        with ConsoleReporter(out) as reporter:
+            data, _ = open_training_data(opened, dataset, data_root, reporter)
         path, models = bundle_run(opened, data.test, file)
     size = path.stat().st_size
     out.print(f"[bold]Bundled[/bold] {shown(', '.join(models))} in {shown(path)}")

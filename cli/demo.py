@@ -1,14 +1,13 @@
 """sdedge demo"""
 
 import time
-from pathlib import Path
 
 from sdedge.cli import options
 from sdedge.cli.export import start_export
 from sdedge.cli.output import console, duration, guarded, print_json, shown
 from sdedge.cli.render.bench import bench_reporter, print_bench
-from sdedge.cli.search import start_search
-from sdedge.cli.train import start_training
+from sdedge.cli.search import search_and_show
+from sdedge.cli.train import train_and_show
 from sdedge.lock import lock_folder
 
 
@@ -27,10 +26,10 @@ def demo(
     overrides = {name: value for name, value in given.items() if value is not None}
     out = console(json_output=json_output)
     started = time.monotonic()
-    searched = start_search(out, "demo", overrides, run, resume=False)
-    path = Path(searched["run"])
+    searched = search_and_show(out, preset="demo", run=run, **overrides)
+    path = searched.run
     with lock_folder(path):
-        trained = start_training(out, "demo", overrides, None, path, resume=False)
+        trained = train_and_show(out, preset="demo", run=path, **overrides)
         exported = start_export(out, path)
         profiled = bench(path, reporter=bench_reporter(out))
         print_bench(out, profiled)
@@ -43,8 +42,8 @@ def demo(
             {
                 "run": str(path),
                 "seconds": seconds,
-                "search": searched,
-                "train": trained,
+                "search": searched.to_dict(),
+                "train": trained.to_dict(),
                 "export": exported,
                 "bench": profiled.to_dict(),
             }

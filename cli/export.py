@@ -86,17 +86,20 @@ def start_export(
 
     Where only the quantisation fails, the fp32 files are written before the ExportError.
     """
-    from sdedge.cli.phases import open_trained
+    from sdedge.cli.render import images as image_events  # noqa: F401 - registers them
+    from sdedge.cli.render.progress import ConsoleReporter
     from sdedge.deploy.card import count_by_class, write_card
     from sdedge.deploy.export import write_export
     from sdedge.deploy.formats.onnx.verify import export_network
     from sdedge.errors import BenchError, DataError, ExportError
+    from sdedge.pipeline.images import open_trained
     from sdedge.pipeline.verdict import check_budget, stored_requirements
     from sdedge.run import RunDir
 
     run = RunDir.open(path)
     with run.lock():
-        network, description, data, data_notes = open_trained(out, run, dataset, data_root)
+        with ConsoleReporter(out) as reporter:
+            network, description, data, data_notes = open_trained(run, dataset, data_root, reporter)
         labels = data.test.labels[:limit]
         checks = _Checks(out, description, data, normalize=normalize, limit=limit)
         with checks.bar("checking on test images") as progress:

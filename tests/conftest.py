@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from sdedge.data.dataset import Dataset, Split
-from sdedge.loop import Estimate, Phase, Progress, Reporter, run_phase
+from sdedge.events import Reporter, silent
+from sdedge.loop import Phase, run_phase
 from sdedge.run import RunDir
 
 # Without a GPU the fused kernels run in triton's interpreter, which is chosen when triton is
@@ -27,16 +28,6 @@ class Crash(Exception):
     """Stands for the death of the process."""
 
 
-class _Silent:
-    def estimated(self, estimate: Estimate) -> None: ...
-
-    def stepped(self, progress: Progress) -> None: ...
-
-    def epoch_ended(self, record: Mapping[str, Any]) -> None: ...
-
-    def stopping(self) -> None: ...
-
-
 @pytest.fixture(autouse=True)
 def _ctrl_c_is_heard() -> Iterator[None]:
     """A shell that starts the tests in the background has them ignore SIGINT."""
@@ -47,7 +38,7 @@ def _ctrl_c_is_heard() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def reporter() -> Reporter:
-    return _Silent()
+    return silent
 
 
 @pytest.fixture(scope="session")

@@ -18,9 +18,10 @@ from sdedge.config import SearchConfig, TrainConfig
 from sdedge.data.dataset import Dataset
 from sdedge.device import seed_step
 from sdedge.errors import ConfigError
+from sdedge.events import Reporter
 from sdedge.genotype import published
 from sdedge.graphs import CudaGraphs, Step, rate_settings, select_graphs, set_rate
-from sdedge.loop import Phase, Reporter
+from sdedge.loop import Phase
 from sdedge.run import RunDir
 from sdedge.search.phase import SearchPhase, check_search
 from sdedge.search.runner import run_search

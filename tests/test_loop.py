@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -13,7 +13,17 @@ from torch import Tensor
 
 from sdedge.checkpoint import read_checkpoint, write_checkpoint
 from sdedge.errors import InterruptedRunError, RunError
-from sdedge.loop import MEASURED, Clock, Estimate, Phase, Progress, run_phase
+from sdedge.events import Event
+from sdedge.loop import (
+    MEASURED,
+    Clock,
+    EpochEnded,
+    Estimated,
+    Phase,
+    Stepped,
+    Stopping,
+    run_phase,
+)
 from sdedge.meters import Meters
 from sdedge.run import RunDir
 
@@ -57,26 +67,21 @@ class Toy(Phase):
         self.weights = tensors["weights"].clone()
 
 
+E = TypeVar("E", bound=Event)
+
+
 class Recorder:
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.estimates: list[Estimate] = []
-        self.steps: list[Progress] = []
-        self.records: list[Mapping[str, Any]] = []
-        self.stops = 0
+        self.events: list[Event] = []
 
-    def estimated(self, estimate: Estimate) -> None:
-        self.estimates.append(estimate)
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
 
-    def stepped(self, progress: Progress) -> None:
-        self.steps.append(progress)
-
-    def epoch_ended(self, record: Mapping[str, Any]) -> None:
-        self.records.append(record)
-
-    def stopping(self) -> None:
-        self.stops += 1
+    def of(self, kind: type[E]) -> list[E]:
+        """The events of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
 
 
 @pytest.fixture
@@ -255,7 +260,7 @@ def test_ctrl_c_stops_after_the_step_with_a_checkpoint(
     with pytest.raises(InterruptedRunError) as caught:
         run_phase(stopped, run, recorder, resume=False, checkpoint_seconds=NEVER)
     assert f"sdedge toy --resume --run {run.path}" in str(caught.value)
-    assert recorder.stops == 1
+    assert len(recorder.of(Stopping)) == 1
     assert signal.getsignal(signal.SIGINT) is handler
     assert stopped.done == [step for step in straight[0].done if step <= at]
     resumed = Toy()
@@ -359,27 +364,28 @@ def test_the_estimate_comes_once_and_leaves_out_the_first_step(
             return super().end_epoch(epoch)
 
     recorder = go(Slow(epochs=3, steps=6), run)
-    [estimate] = recorder.estimates
+    [estimate] = recorder.of(Estimated)
     assert (estimate.phase, estimate.epochs, estimate.steps) == ("toy", 3, 6)
     assert (estimate.device, estimate.step_seconds) == ("cpu", 2)
     assert estimate.remaining_seconds == 2 * (3 * 6 - 4)  # no evaluation was seen yet
     assert estimate.peak_memory_bytes > 1_000_000
-    assert recorder.steps[0].remaining_seconds is None
-    assert recorder.steps[6].remaining_seconds == 2 * (2 * 6 - 1) + 2 * 7
-    assert recorder.steps[-1].remaining_seconds == 7
+    steps = recorder.of(Stepped)
+    assert steps[0].remaining_seconds is None
+    assert steps[6].remaining_seconds == 2 * (2 * 6 - 1) + 2 * 7
+    assert steps[-1].remaining_seconds == 7
 
 
 def test_an_epoch_too_short_for_an_estimate_gives_it_in_the_next(run: RunDir) -> None:
-    assert len(go(Toy(epochs=3, steps=2), run).estimates) == 1
+    assert len(go(Toy(epochs=3, steps=2), run).of(Estimated)) == 1
 
 
 def test_the_reporter_hears_of_every_step_and_epoch(run: RunDir) -> None:
     recorder = go(Toy(), run)
-    assert [(p.phase, p.epoch, p.step) for p in recorder.steps] == [
+    assert [(p.phase, p.epoch, p.step) for p in recorder.of(Stepped)] == [
         ("toy", epoch, step + 1) for epoch in range(EPOCHS) for step in range(STEPS)
     ]
-    assert recorder.records == run.read_metrics("toy")
-    assert recorder.stops == 0
+    assert [event.record for event in recorder.of(EpochEnded)] == run.read_metrics("toy")
+    assert not recorder.of(Stopping)
 
 
 def test_a_clock_measures_nothing_but_steps_and_evaluations(

@@ -6,7 +6,6 @@ import pytest
 from typer.testing import CliRunner
 
 from sdedge.cli.main import app
-from sdedge.cli.phases import resolve_preset, with_absolute_paths
 from sdedge.compare.method import Method
 from sdedge.compare.recipes import RECIPES, get_recipe
 from sdedge.config import SearchConfig, TrainConfig
@@ -15,6 +14,7 @@ from sdedge.deploy.targets.target import list_targets, load_target
 from sdedge.errors import ConfigError, DataError, GenotypeError, SdedgeError, TargetError
 from sdedge.genotype import load_genotype, published
 from sdedge.names import choose, find_name, suggestion
+from sdedge.pipeline.settings import resolve_preset, with_absolute_paths
 from sdedge.search.strategies import STRATEGIES, get_strategy
 from sdedge.search.tasks import TASKS, task_name
 from sdedge.space.nasbench201 import benchmark_table

@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from rich.console import Console
 
 from fuzzing.harness import Target
 from fuzzing.mutations import mutated
 from fuzzing.structures import changed_json
-from sdedge.cli.budget import budgeted_size, planned_costs, stored_requirements
 from sdedge.compare.method import Method
 from sdedge.compare.plan import Plan
 from sdedge.compare.trial import check_trials, run_trial, trial_config
@@ -29,8 +27,10 @@ from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.latency.profiler import Measurement
 from sdedge.deploy.targets.target import load_target, read_target
 from sdedge.errors import SdedgeError
+from sdedge.events import silent
 from sdedge.genotype import DARTS_OPERATIONS, Genotype, load_genotype, published
-from sdedge.loop import Reporter
+from sdedge.pipeline.budget import budgeted_size, planned_costs
+from sdedge.pipeline.verdict import stored_requirements
 from sdedge.run import RunDir, read_json
 from sdedge.search.budget import PLACES, Costs
 from sdedge.search.phase import SearchRecord
@@ -71,7 +71,7 @@ def _change(originals: Sequence[bytes], rng: np.random.Generator) -> bytes:
 
 
 def _readers(run: RunDir) -> dict[str, Callable[[], object]]:
-    folder, out = run.path, Console(quiet=True)
+    folder = run.path
 
     def config() -> None:
         SearchConfig.from_dict(run.settings("search"), source="config.json")
@@ -89,12 +89,12 @@ def _readers(run: RunDir) -> dict[str, Callable[[], object]]:
             trial_config(plan, method, seed)
 
     def trial() -> None:
-        run_trial(_PLAN, _METHODS[0], 1, folder, _no_data, Reporter)  # type: ignore[arg-type]
+        run_trial(_PLAN, _METHODS[0], 1, folder, _no_data, silent)
 
     def budget() -> None:
         stored_requirements(run)
         planned_costs(run)
-        budgeted_size(out, run, {}, {})
+        budgeted_size(run, {}, {}, silent)
 
     def report() -> None:
         card_text(run)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sdedge.compare.method import RANDOM, Method
-from sdedge.compare.trial import place
+from sdedge.compare.trial import trial_dir
 from sdedge.run import RunDir
 from sdedge.search.lookup import look_up, look_up_epochs
 from sdedge.search.phase import SearchRecord
@@ -53,7 +53,7 @@ def look_up_trials(
             row["standings"] = look_up(cell, table)["standings"]
         if row["method"] == RANDOM:
             continue
-        run = RunDir(place(folder, Method(row["method"]), row["seed"]))
+        run = RunDir(trial_dir(folder, Method(row["method"]), row["seed"]))
         found = look_up_epochs(run.read_metrics("search", SearchRecord), table)
         for entry in found:
             if entry["epoch"] == row["best_epoch"]:

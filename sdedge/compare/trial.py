@@ -15,9 +15,9 @@ from sdedge.config import PhaseConfig, SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.device import derived_seed
 from sdedge.errors import ConfigError, GenotypeError, RunError
+from sdedge.events import Reporter
 from sdedge.files import write_atomic, write_json
 from sdedge.genotype import Architecture, Genotype
-from sdedge.loop import Reporter
 from sdedge.run import RunDir, read_json
 from sdedge.schema import to_record
 from sdedge.search.phase import check_search
@@ -28,7 +28,6 @@ from sdedge.space.spaces import get_space
 from sdedge.train.phase import TrainPhase, check_training
 from sdedge.train.runner import run_training
 
-RECORD = "trial.json"  # in the run directory of a trial that is done
 # From settings to the data set that they name.
 OpenDataset = Callable[[PhaseConfig], Dataset]
 
@@ -61,14 +60,14 @@ class _SearchedTrial(_Trial):
     valid_accuracy: Share | None = None
 
 
-def place(folder: Path, method: Method, seed: int) -> Path:
+def trial_dir(folder: Path, method: Method, seed: int) -> Path:
     """The run directory of one trial."""
     return folder / method.folder / f"seed-{seed}"
 
 
 def is_finished(folder: Path, method: Method, seeds: Sequence[int]) -> bool:
     """Whether a method has been done with all these seeds."""
-    return all((place(folder, method, seed) / RECORD).exists() for seed in seeds)
+    return all(RunDir(trial_dir(folder, method, seed)).trial.exists() for seed in seeds)
 
 
 def trial_config(plan: Plan, method: Method, seed: int) -> SearchConfig:
@@ -116,7 +115,7 @@ def _named(method: Method) -> Iterator[None]:
         raise ConfigError(f"method {method.label}: {error}") from error
 
 
-def cuts(plan: Plan, recipe: Recipe) -> list[str]:
+def protocol_deviations(plan: Plan, recipe: Recipe) -> list[str]:
     """In what this comparison is not the published one, a line a departure."""
     lines = []
     given = {method.label for method in plan.methods if not method.random}
@@ -133,15 +132,15 @@ def cuts(plan: Plan, recipe: Recipe) -> list[str]:
         config = trial_config(plan, method, plan.seeds[0])
         published = replace(plan, preset="paper", settings=recipe.settings)
         there = trial_config(published, method, plan.seeds[0])
-        for line in _departures("search", config, there):
+        for line in _deviations("search", config, there):
             found.setdefault(line, []).append(method.label)
     searched = sum(not method.random for method in plan.methods)
     for line, labels in found.items():
         lines.append(line if len(labels) == searched else f"{line} ({', '.join(labels)})")
-    return lines + _train_cuts(plan, recipe)
+    return lines + _train_deviations(plan, recipe)
 
 
-def _train_cuts(plan: Plan, recipe: Recipe) -> list[str]:
+def _train_deviations(plan: Plan, recipe: Recipe) -> list[str]:
     if recipe.train is None:
         return []
     search = SearchConfig()
@@ -150,10 +149,10 @@ def _train_cuts(plan: Plan, recipe: Recipe) -> list[str]:
         return ["training: none"]
     published = replace(plan, train=recipe.train, train_settings=recipe.train_settings)
     there = published.train_config(search)
-    return _departures("training", here, there) if there else []
+    return _deviations("training", here, there) if there else []
 
 
-def _departures(phase: str, here: PhaseConfig, there: PhaseConfig) -> list[str]:
+def _deviations(phase: str, here: PhaseConfig, there: PhaseConfig) -> list[str]:
     return [
         f"{phase}: {name} {_said(name, ours)} (published: {_said(name, published)})"
         for name, (published, ours) in differences(here, there).items()
@@ -174,7 +173,7 @@ def run_trial(
     Raises InterruptedRunError, after a checkpoint, when asked to stop.
     """
     config = trial_config(plan, method, seed)
-    record = folder / RECORD
+    record = RunDir(folder).trial
     if record.exists():
         return _finished(record, method, config)
     run = RunDir.create(method.folder, folder)

@@ -6,8 +6,17 @@ checkpoint repeats bit for bit what an uninterrupted one would have done.
 """
 
 from sdedge.loop.clock import Clock
+from sdedge.loop.events import EpochEnded, Estimated, Stepped, Stopping
 from sdedge.loop.phase import Phase
-from sdedge.loop.reporter import Estimate, Progress, Reporter
 from sdedge.loop.runner import MEASURED, run_phase
 
-__all__ = ["MEASURED", "Clock", "Estimate", "Phase", "Progress", "Reporter", "run_phase"]
+__all__ = [
+    "MEASURED",
+    "Clock",
+    "EpochEnded",
+    "Estimated",
+    "Phase",
+    "Stepped",
+    "Stopping",
+    "run_phase",
+]

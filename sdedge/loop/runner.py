@@ -9,11 +9,12 @@ from torch import Tensor
 
 from sdedge.device import explain_out_of_memory, peak_memory_bytes, reset_peak_memory, seed_step
 from sdedge.errors import InterruptedRunError, RunError
+from sdedge.events import Reporter
 from sdedge.interrupt import stop_on_signal
 from sdedge.loop.clock import Clock
+from sdedge.loop.events import EpochEnded, Estimated, Stepped, Stopping
 from sdedge.loop.phase import Phase
 from sdedge.loop.position import Position, restore_position, save_position
-from sdedge.loop.reporter import Estimate, Progress, Reporter
 from sdedge.meters import Meters
 from sdedge.run import RunDir
 from sdedge.schema import not_finite
@@ -48,7 +49,7 @@ def run_phase(
         save_position(phase, run, position)
         saved = time.monotonic()
 
-    with stop_on_signal(reporter.stopping) as stop, explain_out_of_memory(phase.device):
+    with stop_on_signal(lambda: reporter(Stopping())) as stop, explain_out_of_memory(phase.device):
         while _goes_on(phase, run, position):
             phase.begin_epoch(position.epoch)
             clock.start()
@@ -71,7 +72,7 @@ def run_phase(
             position.epoch, position.step, position.meters = position.epoch + 1, 0, Meters()
             position.records += 1
             save()
-            reporter.epoch_ended(record)
+            reporter(EpochEnded(record))
             if stop.is_set() and _goes_on(phase, run, position):
                 raise _interrupted(phase, run)
     return position.elapsed_seconds
@@ -95,8 +96,8 @@ def _measure(phase: Phase, clock: Clock, position: Position, reporter: Reporter)
     clock.stepped(position.epoch)
     remaining = clock.remaining(position.epoch, position.step)
     if clock.due and remaining is not None and clock.step_seconds is not None:
-        reporter.estimated(
-            Estimate(
+        reporter(
+            Estimated(
                 phase=phase.name,
                 epochs=phase.epochs,
                 steps=phase.steps,
@@ -106,8 +107,8 @@ def _measure(phase: Phase, clock: Clock, position: Position, reporter: Reporter)
                 device=str(phase.device),
             )
         )
-    reporter.stepped(
-        Progress(
+    reporter(
+        Stepped(
             phase=phase.name,
             epoch=position.epoch,
             epochs=phase.epochs,

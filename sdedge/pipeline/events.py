@@ -1,41 +1,5 @@
-"""What a link of the chain reports while it works: small frozen records, handed to a callable.
+"""Events that links of the chain share; see `sdedge.events`."""
 
-    def reporter(event: Event) -> None:
-        match event:
-            case Progressed(what, done, total): ...
+from sdedge.events import Event, Notice, Progressed, Reporter, silent
 
-Reporting is optional: without a reporter a link is silent. Each link defines the events that only
-it has beside its function; those that several have are here. No torch.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Event:
-    """Base of everything that is reported."""
-
-
-@dataclass(frozen=True)
-class Notice(Event):
-    """A sentence for people; `warning` marks what they should act on."""
-
-    text: str
-    warning: bool = False
-
-
-@dataclass(frozen=True)
-class Progressed(Event):
-    """Work of a known kind moved on: `done` of `total` units (None: not known yet)."""
-
-    what: str
-    done: int
-    total: int | None = None
-
-
-Reporter = Callable[[Event], None]
-
-
-def silent(event: Event) -> None:
-    """The reporter that reports nothing."""
+__all__ = ["Event", "Notice", "Progressed", "Reporter", "silent"]

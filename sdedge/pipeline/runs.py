@@ -3,12 +3,14 @@
 No torch.
 """
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
 from sdedge.errors import RunError
+from sdedge.lock import lock_if_there
 from sdedge.paths import checked_path
-from sdedge.run import RunDir
+from sdedge.run import RunDir, refuse_foreign
 
 
 class HasRun(Protocol):
@@ -33,3 +35,28 @@ def open_run(run: RunLike = None) -> RunDir:
     if path is None:
         raise RunError("this result is of a file outside of any run; name the run directory")
     return RunDir.open(checked_path(path))
+
+
+def take_folder(
+    held: ExitStack, path: Path | None, phase: str, *, after: tuple[str, ...] = ()
+) -> None:
+    """Lock `path` for a new `phase`, until `held` ends; a folder that is not there yet is passed.
+
+    `after` names the phases that the new one continues from. Raises RunError when another process
+    is at work there, or it holds what the phase would change.
+    """
+    if path is None:
+        return
+    refuse_foreign(path)
+    held.enter_context(lock_if_there(path))
+    phases = RunDir(path).phases()
+    if phase in phases:
+        raise RunError(
+            f"{path} holds a {phase} already; go on with it: sdedge {phase} --resume --run {path}"
+            + (f"; or start anew: sdedge train --genotype {path}" if phase == "train" else "")
+        )
+    if others := sorted(phases.keys() - set(after)):
+        raise RunError(
+            f"{path} holds a {others[0]}, whose cell a new {phase} would replace; "
+            "choose another folder with --run"
+        )

@@ -5,10 +5,11 @@ from typing import Any
 
 from sdedge.data.provenance import keep_record
 from sdedge.environment import describe_environment
+from sdedge.events import Reporter
 from sdedge.files import write_atomic
 from sdedge.genotype import Architecture
 from sdedge.kernels import dispatch
-from sdedge.loop import Reporter, run_phase
+from sdedge.loop import run_phase
 from sdedge.run import RunDir
 from sdedge.search.alphas import RELATIVE
 from sdedge.search.phase import SearchPhase
@@ -18,7 +19,7 @@ UNDECIDED_ENTROPY = 0.99
 
 
 @dataclass(frozen=True)
-class SearchResult:
+class SearchOutcome:
     """What a search found, and the record of each of its epochs."""
 
     genotype: Architecture
@@ -52,7 +53,7 @@ class SearchResult:
 
 def run_search(
     phase: SearchPhase | StagedSearch, run: RunDir, reporter: Reporter, *, resume: bool = False
-) -> SearchResult:
+) -> SearchOutcome:
     """Search, or go on with the search in `run`, and write genotype.json.
 
     Raises RunError for files that cannot be used, and InterruptedRunError, after a checkpoint,
@@ -77,4 +78,4 @@ def run_search(
         records = run.read_metrics("search", phase.record_type)
         genotype, epoch = phase.result(records)
         write_atomic(run.genotype, genotype.to_json().encode())
-    return SearchResult(genotype, epoch, seconds, records)
+    return SearchOutcome(genotype, epoch, seconds, records)

@@ -5,8 +5,9 @@ from typing import Any
 
 from sdedge.data.provenance import keep_record
 from sdedge.environment import describe_environment
+from sdedge.events import Reporter
 from sdedge.files import write_atomic
-from sdedge.loop import Reporter, run_phase
+from sdedge.loop import run_phase
 from sdedge.run import RunDir
 from sdedge.space.counting import Counts, count_network
 from sdedge.space.saved import save_network
@@ -14,7 +15,7 @@ from sdedge.train.phase import TrainPhase
 
 
 @dataclass(frozen=True)
-class TrainResult:
+class TrainOutcome:
     """The accuracy (a fraction of the test images) and size of a trained network."""
 
     test_accuracy: float
@@ -25,7 +26,7 @@ class TrainResult:
 
 def run_training(
     phase: TrainPhase, run: RunDir, reporter: Reporter, *, resume: bool = False
-) -> TrainResult:
+) -> TrainOutcome:
     """Train, or go on with the training in `run`; writes genotype.json and weights.safetensors.
 
     Raises RunError for files that cannot be used, and InterruptedRunError, after a checkpoint,
@@ -49,7 +50,7 @@ def run_training(
         network = phase.finish()
         save_network(run.weights, network, description)
         records = run.read_metrics("train", phase.record_type)
-    return TrainResult(
+    return TrainOutcome(
         test_accuracy=records[-1]["test_accuracy"],
         counts=count_network(network, description.image_size),
         seconds=seconds,

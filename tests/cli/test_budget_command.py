@@ -11,7 +11,6 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from sdedge.cli.budget import budgeted_size, known_problem, planned_costs
 from sdedge.cli.main import app
 from sdedge.cli.render.checks import print_verdict
 from sdedge.config import SearchConfig
@@ -23,8 +22,10 @@ from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.targets.target import HOST, Target, load_target
 from sdedge.device import seed_step
 from sdedge.errors import ConfigError, RunError
+from sdedge.events import Event, Notice, silent
 from sdedge.files import write_json
 from sdedge.genotype import published
+from sdedge.pipeline.budget import budgeted_size, known_problem, planned_costs
 from sdedge.pipeline.verdict import check_budget
 from sdedge.run import RunDir, read_json
 from sdedge.space.saved import NetworkDescription
@@ -209,21 +210,22 @@ def test_what_the_user_gives_stands_and_is_told(
     tmp_path: Path, overrides: dict[str, Any], recipe: dict[str, Any], expected: Any
 ) -> None:
     write_json(tmp_path / "budget.json", {**PLANNED, "sizes": SIZES})
-    out = console()
-    assert budgeted_size(out, RunDir(tmp_path), overrides, recipe) == (expected or {})
-    assert ("did not choose" in out.export_text()) == (expected is None)
+    events: list[Event] = []
+    assert budgeted_size(RunDir(tmp_path), overrides, recipe, events.append) == (expected or {})
+    told = [event for event in events if isinstance(event, Notice) and event.warning]
+    assert [("did not choose" in notice.text) for notice in told] == [True] * (expected is None)
 
 
 def test_a_training_needs_a_size_unless_it_is_given_one(tmp_path: Path) -> None:
-    out, run = console(), RunDir(tmp_path)
-    assert budgeted_size(out, run, {}, {}) == {}
+    run = RunDir(tmp_path)
+    assert budgeted_size(run, {}, {}, silent) == {}
     write_json(tmp_path / "budget.json", {**PLANNED, "sizes": []})
     with pytest.raises(ConfigError, match="at no width and depth"):
-        budgeted_size(out, run, {}, {})
-    assert budgeted_size(out, run, {"channels": 4, "cells": 4}, {}) == {}
+        budgeted_size(run, {}, {}, silent)
+    assert budgeted_size(run, {"channels": 4, "cells": 4}, {}, silent) == {}
     write_json(tmp_path / "budget.json", PLANNED)
     with pytest.raises(RunError, match="search --resume"):
-        budgeted_size(out, run, {}, {})
+        budgeted_size(run, {}, {}, silent)
 
 
 def exported(

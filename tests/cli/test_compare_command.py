@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sdedge.cli.main import app
+from sdedge.loop.events import Stopping
 from sdedge.space.nasbench201.benchmark_table import CSV_COLUMNS
 from sdedge.space.nasbench201.cell import all_cells
 
@@ -164,10 +165,10 @@ def test_a_stop_at_the_end_of_a_trial_is_one_of_the_comparison(
         place, reporter = arguments[3], arguments[5]
         place.mkdir(parents=True)
         (place / "trial.json").write_text("{}")
-        reporter.stopping()
+        reporter(Stopping())
         return {"method": "darts", "seed": 1, "collapsed": False}
 
-    monkeypatch.setattr("sdedge.cli.comparing.run_trial", last_moment)
+    monkeypatch.setattr("sdedge.pipeline.trials.run_trial", last_moment)
     run = tmp_path / "comparison"
     result = sdedge(
         "compare", *SMALL, "--data-root", data_root, "--run", run, "--seeds", "1,2",

@@ -1,23 +1,24 @@
 """What a figure on the screen might be taken for, and is not."""
 
 import io
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from rich.console import Console
 
 from sdedge.cli.output import accuracy_on, few_images
-from sdedge.cli.search import _report
-from sdedge.cli.train import _report_baseline
+from sdedge.cli.render.search import show_search
+from sdedge.cli.render.train import show_training
 from sdedge.compare.summary import undecided_searches
-from sdedge.config import SearchConfig
+from sdedge.config import SearchConfig, TrainConfig
 from sdedge.genotype import published
+from sdedge.pipeline.search import SearchResult
+from sdedge.pipeline.train import Majority, TrainResult
 from sdedge.proportion import interval
 from sdedge.search.alphas import RELATIVE, relative_entropy
-from sdedge.search.runner import SearchResult
+from sdedge.space.counting import Counts
 
 
 def said(print_it: Any, *arguments: Any) -> str:
@@ -26,9 +27,22 @@ def said(print_it: Any, *arguments: Any) -> str:
     return " ".join(out.export_text().split())
 
 
-def found(normal: float, reduce: float) -> SearchResult:
+def found(normal: float, reduce: float, **settings: Any) -> SearchResult:
     record = {"epoch": 1, RELATIVE + "normal": normal, RELATIVE + "reduce": reduce}
-    return SearchResult(published()["DARTS_V2"].genotype, 0, 1.0, [record])
+    return searched(record, **settings)
+
+
+def searched(record: dict[str, Any], **settings: Any) -> SearchResult:
+    return SearchResult(
+        genotype=published()["DARTS_V2"].genotype,
+        epoch=0,
+        seconds=1.0,
+        records=[record],
+        run=Path("run"),
+        config=SearchConfig(**settings),
+        size=None,
+        benchmark=None,
+    )
 
 
 class TestUndecidedSearch:
@@ -42,20 +56,20 @@ class TestUndecidedSearch:
         assert found(normal, reduce).undecided is undecided
 
     def test_records_of_before_are_not_judged(self) -> None:
-        result = SearchResult(published()["DARTS_V2"].genotype, 0, 1.0, [{"epoch": 1}])
+        result = searched({"epoch": 1})
         assert (result.undecided, result.relative_entropy) == (False, None)
 
-    def test_it_is_said_with_what_to_do(self, tmp_path: Any) -> None:
-        config = SearchConfig(epochs=10, alpha_warmup=0.3, alpha_lr=3e-4)
-        text = said(_report, found(0.9998, 1.0), config, tmp_path)
+    def test_it_is_said_with_what_to_do(self) -> None:
+        slow = {"epochs": 10, "alpha_warmup": 0.3, "alpha_lr": 3e-4}
+        text = said(show_search, found(0.9998, 1.0, **slow))
         assert "has not decided anything" in text
         assert "99.98% of that of uniform ones" in text
         assert "Alpha moved in 7 of 10 epochs, at a rate of 0.0003" in text
         assert "--set alpha_lr=0.006" in text
         assert "an alpha_warmup below 0.3" in text
-        fast = SearchConfig(epochs=10, alpha_lr=0.02)
-        assert "higher rate" not in said(_report, found(0.9998, 1.0), fast, tmp_path)
-        assert "not decided" not in said(_report, found(0.7, 0.8), config, tmp_path)
+        fast = {"epochs": 10, "alpha_lr": 0.02}
+        assert "higher rate" not in said(show_search, found(0.9998, 1.0, **fast))
+        assert "not decided" not in said(show_search, found(0.7, 0.8, **slow))
 
     def test_entropy_of_any_relaxation_is_a_share_of_uniform(self) -> None:
         uniform, one_hot = torch.full((14, 8), 1 / 8), torch.eye(8)
@@ -99,7 +113,16 @@ class TestFewImages:
     def test_a_network_no_better_than_one_answer_is_told_of(
         self, accuracy: float, warned: bool
     ) -> None:
-        labels = np.array([0] * 120 + [1] * 80)
-        data = SimpleNamespace(classes=("cat", "dog"), test=SimpleNamespace(labels=labels))
-        text = said(_report_baseline, accuracy, data)
+        result = TrainResult(
+            test_accuracy=accuracy,
+            counts=Counts(10, 20),
+            seconds=1.0,
+            records=[{"epoch": 1}],
+            run=Path("run"),
+            weights=Path("run/weights.safetensors"),
+            config=TrainConfig(),
+            test_images=200,
+            majority=Majority("cat", 0.6),
+        )
+        text = said(show_training, result)
         assert ("than always answering cat: 60.00%" in text) is warned

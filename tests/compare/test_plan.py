@@ -8,7 +8,7 @@ import pytest
 from sdedge.compare.method import Method
 from sdedge.compare.plan import Plan
 from sdedge.compare.recipes import RECIPES, SEEDS, get_recipe
-from sdedge.compare.trial import check_trials, cuts, trial_config
+from sdedge.compare.trial import check_trials, protocol_deviations, trial_config
 from sdedge.errors import ConfigError, RunError
 from sdedge.files import write_json
 from sdedge.search.strategies import STRATEGIES
@@ -102,7 +102,7 @@ def test_every_recipe_can_run_and_cuts_nothing_as_published(name: str) -> None:
         recipe=name,
     )
     check_trials(plan)
-    assert cuts(plan, recipe) == []
+    assert protocol_deviations(plan, recipe) == []
     assert set(recipe.published) <= set(recipe.methods)
 
 
@@ -117,13 +117,16 @@ def test_what_is_cut_is_told() -> None:
         train_settings={"epochs": 10},
         recipe="table-8",
     )
-    assert cuts(plan, recipe) == [
+    assert protocol_deviations(plan, recipe) == [
         "methods left out: masked-classification:mask_fill=1, reconstruction, semantic:mask_fill=1",
         "seeds: 2 (published: four)",
         "search: channels 8 (published: 16)",
         "training: epochs 10 (published: 600)",
     ]
-    assert cuts(replace(plan, train=None, train_settings={}), recipe)[-1] == "training: none"
+    assert (
+        protocol_deviations(replace(plan, train=None, train_settings={}), recipe)[-1]
+        == "training: none"
+    )
 
 
 def test_an_unknown_recipe_is_refused() -> None:

@@ -13,7 +13,7 @@ from sdedge.compare.trial import run_trial
 from sdedge.config import PhaseConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import InterruptedRunError, RunError
-from sdedge.loop import Reporter
+from sdedge.events import Reporter
 
 SETTINGS = {
     "space": "nas-bench-201",

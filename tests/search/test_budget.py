@@ -13,8 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import RunError
+from sdedge.events import Reporter
 from sdedge.genotype import DARTS_OPERATIONS, Genotype, published
-from sdedge.loop import MEASURED, Reporter, run_phase
+from sdedge.loop import MEASURED, run_phase
 from sdedge.run import RunDir
 from sdedge.search.budget import PLACES, Budget, Costs, places
 from sdedge.search.phase import SearchPhase

@@ -13,7 +13,8 @@ from factories.bilevel import batches, build
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import RunError
-from sdedge.loop import MEASURED, Reporter, run_phase
+from sdedge.events import Reporter
+from sdedge.loop import MEASURED, run_phase
 from sdedge.run import RunDir
 from sdedge.search.bilevel import UNDECIDED, Bilevel
 from sdedge.search.stages import StagedSearch, build_search

@@ -12,8 +12,9 @@ from torch import Tensor
 from factories.bilevel import batches, build
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
+from sdedge.events import Reporter
 from sdedge.genotype import DARTS_OPERATIONS, PARAMETER_FREE_OPERATIONS
-from sdedge.loop import Reporter, run_phase
+from sdedge.loop import run_phase
 from sdedge.run import RunDir
 from sdedge.search.bilevel import Bilevel
 from sdedge.search.stages import StagedSearch, build_search

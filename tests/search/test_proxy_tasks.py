@@ -12,7 +12,8 @@ from sdedge.config import SearchConfig
 from sdedge.data.augment import Augmentation
 from sdedge.data.dataset import Dataset
 from sdedge.errors import ConfigError
-from sdedge.loop import Reporter, run_phase
+from sdedge.events import Reporter
+from sdedge.loop import run_phase
 from sdedge.run import RunDir
 from sdedge.search.phase import SearchPhase
 from sdedge.search.tasks import build_task

@@ -13,8 +13,9 @@ from factories.bilevel import batches, build
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import ConfigError, RunError
+from sdedge.events import Reporter
 from sdedge.kernels import Impl, chosen, dispatch
-from sdedge.loop import MEASURED, Reporter, run_phase
+from sdedge.loop import MEASURED, run_phase
 from sdedge.run import RunDir
 from sdedge.search.adaptive import AdaptiveSearch
 from sdedge.search.stages import build_search

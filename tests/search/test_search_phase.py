@@ -14,8 +14,9 @@ from sdedge import device
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset, Split
 from sdedge.errors import ConfigError, RunError
+from sdedge.events import Reporter
 from sdedge.genotype import Genotype
-from sdedge.loop import MEASURED, Reporter, run_phase
+from sdedge.loop import MEASURED, run_phase
 from sdedge.run import RunDir
 from sdedge.search.phase import SearchPhase, search_halves
 from sdedge.search.tasks.task import TaskBatch, TaskLoss

@@ -15,9 +15,9 @@ from factories.supernets import DEVICE, FUSED, darts_weights, errors
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import KernelError
+from sdedge.events import Reporter
 from sdedge.genotype import DARTS_OPERATIONS
 from sdedge.kernels import Impl, chosen, dispatch, separable
-from sdedge.loop import Reporter
 from sdedge.run import RunDir, read_json
 from sdedge.search.phase import SearchPhase
 from sdedge.search.runner import run_search

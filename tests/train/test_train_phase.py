@@ -13,8 +13,9 @@ from sdedge import device
 from sdedge.config import TrainConfig
 from sdedge.data.dataset import Dataset, Split
 from sdedge.errors import ConfigError, RunError
+from sdedge.events import Reporter
 from sdedge.genotype import published
-from sdedge.loop import MEASURED, Reporter, run_phase
+from sdedge.loop import MEASURED, run_phase
 from sdedge.run import RunDir
 from sdedge.space.darts.network import Network
 from sdedge.train.phase import TrainPhase
