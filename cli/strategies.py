@@ -7,7 +7,7 @@ from sdedge.cli.output import console, guarded, print_json
 @guarded
 def strategies(json_output: options.Json = False) -> None:
     """List the search methods that --strategy takes."""
-    from sdedge.search.strategies import STRATEGIES
+    from sdedge.search.strategies import STRATEGIES, incompatible_with
 
     if json_output:
         print_json(
@@ -19,7 +19,7 @@ def strategies(json_output: options.Json = False) -> None:
                         "paper": strategy.paper,
                         "settings": dict(strategy.settings),
                         "excluded_spaces": dict(strategy.excluded_spaces),
-                        "excludes": dict(strategy.excludes),
+                        "excludes": incompatible_with(strategy),
                     }
                     for strategy in STRATEGIES.values()
                 ]

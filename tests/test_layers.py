@@ -50,6 +50,7 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
             "sdedge.genotype",
             "sdedge.genotype_text",
             "sdedge.proportion",
+            "sdedge.registration",
             "sdedge.errors",
             "sdedge.events",
             "sdedge.escape",
@@ -115,8 +116,6 @@ GRAPH = _graph()
 
 # Take an entry out when its cycle is gone.
 CYCLES = {
-    "sdedge.search.bilevel",
-    "sdedge.search.strategy",
     "sdedge.space.darts.fused",
     "sdedge.space.darts.supernet",
 }

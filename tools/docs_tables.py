@@ -6,13 +6,11 @@ A table stands between `<!-- NAME -->` and `<!-- end -->`. A test fails when one
 import re
 import sys
 from collections.abc import Callable, Iterable
-from itertools import permutations
 from pathlib import Path
 
 from sdedge.compare.recipes import RECIPES
 from sdedge.deploy.targets.target import list_targets, shipped_target
-from sdedge.errors import ConfigError
-from sdedge.search.strategies import STRATEGIES, get_strategy
+from sdedge.search.strategies import STRATEGIES, incompatible_with
 from sdedge.search.tasks import TASKS
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -50,20 +48,12 @@ def strategies() -> str:
 
 def combinations() -> str:
     """Which methods do not combine."""
-    refused: dict[str, list[str]] = {name: [] for name in STRATEGIES}
-    for first, second in permutations(STRATEGIES, 2):
-        if not _combines(first, second):
-            refused[first].append(f"`{second}`")
-    rows = [(f"`{name}`", ", ".join(others)) for name, others in refused.items() if others]
+    rows = [
+        (f"`{strategy.name}`", ", ".join(f"`{name}`" for name in refused))
+        for strategy in STRATEGIES.values()
+        if (refused := incompatible_with(strategy))
+    ]
     return _table(("strategy", "does not combine with"), rows)
-
-
-def _combines(first: str, second: str) -> bool:
-    try:
-        get_strategy(f"{first}+{second}")
-    except ConfigError:
-        return False
-    return True
 
 
 def tasks() -> str:

@@ -3,8 +3,8 @@
 DARTS, section 2.3 and algorithm 1; Semantic-DARTS, algorithm 1.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -16,19 +16,19 @@ from sdedge.meters import Meters
 from sdedge.search.alphas import Alphas
 from sdedge.search.budget import Budget
 from sdedge.search.companion import Companion
-from sdedge.search.strategy import Allowed, Strategy
+from sdedge.search.displacement import displaced, frozen, next_step
+from sdedge.search.fixed_weights import apply_fixed, nothing_fixed
+from sdedge.search.scalars import DROP_PATH, SKIP_DROPOUT, ScheduledScalars
+from sdedge.search.strategy import OperationMask, Strategy
 from sdedge.search.tasks.task import Task, TaskBatch, TaskLoss
-from sdedge.space.supernet import ActiveOperations, AnySupernet, MixingWeights
-
-# In place of a mixing weight that is still alpha's to say.
-UNDECIDED = -1.0
+from sdedge.space.spaces import get_space
+from sdedge.space.supernet import ActiveOperations, AnySupernet, MixingWeights, SupernetOutput
 
 
 class Bilevel:
     """Supernet, task, architecture parameters, and the two optimizers that move them.
 
-    `decided`, by cell type, has the mixing weights (edges, operations) that hold whatever alpha
-    says, and UNDECIDED elsewhere; it is empty unless the strategy decides.
+    It is the `SearchState` that a strategy sees.
     """
 
     def __init__(
@@ -39,9 +39,10 @@ class Bilevel:
         strategy: Strategy,
         config: SearchConfig,
         budget: Budget | None = None,
-        allowed: Allowed | None = None,
+        operation_mask: OperationMask | None = None,
         companion: Companion | None = None,
     ) -> None:
+        self.space = get_space(config.space)
         self.supernet = supernet
         self.task = task
         self.alphas = alphas
@@ -51,18 +52,12 @@ class Bilevel:
         self.modules: dict[str, nn.Module] = {"supernet": supernet, "task": task}
         if companion:
             self.modules["companion"] = companion
-        self.allowed = allowed or {}
-        self._active = {name: mask.tolist() for name, mask in self.allowed.items()} or None
-        self.decided = {
-            name: torch.full_like(alpha, UNDECIDED)
-            for name, alpha in alphas.items()
-            if strategy.decide and alpha.ndim == 2
-        }
+        self.operation_mask = operation_mask or {}
+        self._active = {name: mask.tolist() for name, mask in self.operation_mask.items()} or None
+        self.fixed_weights = nothing_fixed(alphas) if strategy.on_epoch_end else {}
         self.alpha_list = list(alphas.values())
         self.weight_list = [p for module in self.modules.values() for p in module.parameters()]
-        self.levels = {
-            name: self.alpha_list[0].new_zeros(()).detach() for name in strategy.schedules
-        }
+        self.scalars = ScheduledScalars.zeros(strategy.schedules, self.alpha_list[0])
         self.begin_epoch(0, config.epochs)
         self.gradient_clip = config.gradient_clip
         device = self.weight_list[0].device
@@ -80,33 +75,37 @@ class Bilevel:
             capturable=config.cuda_graphs,
         )
 
+    @property
+    def weight_lr(self) -> float | Tensor:
+        """Learning rate of the weights of the supernet and the task."""
+        rate: float | Tensor = self.weight_optimizer.param_groups[0]["lr"]
+        return rate
+
+    @property
+    def alpha_decay(self) -> float:
+        """Weight decay of alpha."""
+        return float(self.alpha_optimizer.param_groups[0]["weight_decay"])
+
     def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Set the strategy's levels; in place, as a recorded step reads them where they are."""
-        for name, level in self.levels.items():
-            level.fill_(self.strategy.schedules[name](epoch, epochs))
+        """Set the strategy's scalars; in place, as a recorded step reads them where they are."""
+        self.scalars.set(self.strategy.schedules, epoch, epochs)
 
-    def usable(self, alphas: Alphas) -> Alphas:
+    def masked_alphas(self, alphas: Alphas) -> Alphas:
         """Alphas, and -inf for operations that this stage does not have."""
-        masked = {n: alphas[n].masked_fill(~mask, -torch.inf) for n, mask in self.allowed.items()}
-        return {**alphas, **masked}
+        mask = self.operation_mask
+        return {**alphas, **{n: alphas[n].masked_fill(~m, -torch.inf) for n, m in mask.items()}}
 
-    def weights(self) -> MixingWeights:
-        """What the present alphas relax to, and what was decided."""
-        return self._settled(self.strategy.relax(self.usable(self.alphas)))
+    def mixing_weights(self) -> MixingWeights:
+        """What the present alphas relax to, and what is fixed."""
+        relaxed = self.strategy.relax(self.masked_alphas(self.alphas))
+        return apply_fixed(relaxed, self.fixed_weights)
 
-    def mixing(self, alphas: Alphas) -> MixingWeights:
+    def pass_weights(self, alphas: Alphas) -> MixingWeights:
         """The weights that one pass of the supernet mixes operations with."""
-        usable = self.usable(alphas)
+        masked = self.masked_alphas(alphas)
         if self.strategy.sample:
-            return self._settled(self.strategy.sample(usable, self.levels))
-        return self._settled(self.strategy.relax(usable))
-
-    def _settled(self, weights: MixingWeights) -> MixingWeights:
-        settled = {
-            name: torch.where(decided == UNDECIDED, weights[name], decided)
-            for name, decided in self.decided.items()
-        }
-        return {**weights, **settled}
+            return apply_fixed(self.strategy.sample(masked, self.scalars), self.fixed_weights)
+        return apply_fixed(self.strategy.relax(masked), self.fixed_weights)
 
     def carry_on(self, before: "Bilevel") -> None:
         """Take the weights and alphas of an earlier stage; both optimizers start anew."""
@@ -118,7 +117,7 @@ class Bilevel:
 
     def loss(self, batch: TaskBatch) -> TaskLoss:
         """The task's loss at the present weights and alphas."""
-        return self.loss_with(batch, self.mixing(self.alphas))
+        return self.loss_with(batch, self.pass_weights(self.alphas))
 
     def loss_with(self, batch: TaskBatch, weights: MixingWeights) -> TaskLoss:
         """The task's loss at the present weights of the supernet and these mixing weights."""
@@ -128,14 +127,77 @@ class Bilevel:
             weights,
             nonzero(weights) if sparse else self._active,
             scalars=sparse,
-            skip_dropout=self.levels.get("skip_dropout"),
-            drop_path=self.levels.get("drop_path"),
+            skip_dropout=self.scalars.get(SKIP_DROPOUT),
+            drop_path=self.scalars.get(DROP_PATH),
         )
-        loss = self.task.loss(output, batch)
-        beside = self.strategy.beside
-        if beside:
-            loss = loss._replace(total=loss.total + beside(self, weights, output, batch))
+        loss = self.output_loss(output, batch)
+        auxiliary = self.strategy.auxiliary_loss
+        if auxiliary:
+            loss = loss._replace(total=loss.total + auxiliary(self, weights, output, batch))
         return loss
+
+    def output_loss(self, output: SupernetOutput, batch: TaskBatch) -> TaskLoss:
+        """The task's loss of what a network gave for `batch`."""
+        return self.task.loss(output, batch)
+
+    def companion_output(self, batch: TaskBatch, weights: MixingWeights) -> SupernetOutput:
+        """What the network that these mixing weights derive to gives, with weights of its own."""
+        if self.companion is None:
+            raise TypeError(f"strategy {self.strategy.name} has no auxiliary loss, so no companion")
+        output: SupernetOutput = self.companion(batch.inputs, weights)
+        return output
+
+    def search_loss(self, batch: TaskBatch) -> Tensor:
+        """What alpha descends: the task's loss and the strategy's penalties."""
+        total = self.loss(batch).total
+        for penalty in self.strategy.penalties:
+            total = total + penalty(self.masked_alphas(self.alphas), self.scalars)
+        return total
+
+    def alpha_gradients(self, loss: Tensor, *, create_graph: bool = False) -> Sequence[Tensor]:
+        """dloss/dalpha, one tensor for each of `alphas`."""
+        return torch.autograd.grad(loss, self.alpha_list, create_graph=create_graph)
+
+    def gradients(self, loss: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """dloss/dalpha, and dloss/dw for each weight; zeros where the loss depends on none."""
+        everything = [*self.alpha_list, *self.weight_list]
+        both = torch.autograd.grad(loss, everything, allow_unused=True, materialize_grads=True)
+        count = len(self.alpha_list)
+        return both[:count], both[count:]
+
+    def frozen_weights(self) -> AbstractContextManager[None]:
+        """For a pass of which alpha's gradient alone is wanted: no weight requires one."""
+        return frozen(self.weight_list)
+
+    def displaced(self, displacement: Sequence[Tensor]) -> AbstractContextManager[None]:
+        """Each weight is moved by its displacement, and put back to the bit at the end."""
+        return displaced(self.weight_list, displacement)
+
+    def one_step_ahead(self, train: TaskBatch) -> AbstractContextManager[None]:
+        """The weights are where the next step of their optimizer on `train` would move them."""
+        gradients = torch.autograd.grad(
+            self.loss(train).total, self.weight_list, allow_unused=True, materialize_grads=True
+        )
+        return self.displaced(next_step(self.weight_optimizer, gradients))
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """The supernet evaluates: batch norm goes by, and keeps, its running statistics."""
+        training = self.supernet.training
+        self.supernet.eval()
+        try:
+            yield
+        finally:
+            self.supernet.train(training)
+
+    @contextmanager
+    def plain(self) -> Iterator[None]:
+        """The plain supernet runs: its operators have second derivatives, the fused ones none."""
+        impl, self.supernet.impl = self.supernet.impl, "reference"
+        try:
+            yield
+        finally:
+            self.supernet.impl = impl
 
     def train(self, mode: bool = True) -> None:
         """Have all modules train, or evaluate."""
@@ -162,34 +224,11 @@ class Bilevel:
         means = meters.means()
         return means.get("accuracy", -means["loss"])
 
-    def search_loss(self, batch: TaskBatch) -> Tensor:
-        """What alpha descends: the task's loss and the strategy's penalties."""
-        total = self.loss(batch).total
-        for penalty in self.strategy.penalties:
-            total = total + penalty(self.usable(self.alphas), self.levels)
-        return total
-
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """For a pass of which alpha's gradient alone is wanted.
-
-        A fused operator computes the gradients of all inputs that required one in its forward
-        pass, whatever autograd is asked for.
-        """
-        learning = [weight for weight in self.weight_list if weight.requires_grad]
-        for weight in learning:
-            weight.requires_grad_(False)
-        try:
-            yield
-        finally:
-            for weight in learning:
-                weight.requires_grad_()
-
     def alpha_step(self, train: TaskBatch, search: TaskBatch) -> None:
         """Move alpha; the weights stay."""
         gradients = self.strategy.alpha_gradient(self, train, search)
         if self.budget:
-            gradients = self.budget.weigh(gradients, self.weights(), self.alpha_list)
+            gradients = self.budget.weigh(gradients, self.mixing_weights(), self.alpha_list)
         for alpha, gradient in zip(self.alpha_list, gradients, strict=True):
             alpha.grad = gradient
         self.alpha_optimizer.step()
@@ -198,7 +237,7 @@ class Bilevel:
         """Move the weights of supernet and task; alpha stays."""
         self.weight_optimizer.zero_grad(set_to_none=True)
         # Detached, or the mixed sums would keep their inputs for a gradient that nobody reads.
-        weights = self.mixing({name: alpha.detach() for name, alpha in self.alphas.items()})
+        weights = self.pass_weights({name: alpha.detach() for name, alpha in self.alphas.items()})
         if self.strategy.perturb:
             weights = self.strategy.perturb(self, weights, train)
         loss = self.loss_with(train, weights)

@@ -46,7 +46,7 @@ from sdedge.search.bilevel import Bilevel
 from sdedge.search.budget import ADJUSTMENTS, Budget, Costs
 from sdedge.search.companion import Companion
 from sdedge.search.strategies import strategy_for
-from sdedge.search.strategy import Allowed, Strategy
+from sdedge.search.strategy import OperationMask, Strategy
 from sdedge.search.tasks import build_task, task_name
 from sdedge.search.tasks.task import TaskBatch
 from sdedge.space.footprint import step_bytes
@@ -75,7 +75,7 @@ def check_search(config: SearchConfig) -> None:
     dispatch.resolve(config.impl, device, torch.float32)
     get_space(config.space)
     strategy = strategy_for(config)
-    if config.cuda_graphs and (strategy.sparse or strategy.beside):
+    if config.cuda_graphs and (strategy.sparse or strategy.auxiliary_loss):
         raise ConfigError(
             f"strategy {strategy.name} computes other operations in every pass, which a recorded "
             "step cannot; leave out --cuda-graphs"
@@ -96,8 +96,8 @@ class SearchRecord(Record):
 class SearchPhase(Phase):
     """One search; raises ConfigError for settings that do not fit the data or the machine.
 
-    `costs`, by limit, is what the derived network is held to. `strategy` and `allowed` are of a
-    stage; else the strategy is the one that `config` names, with all its operations.
+    `costs`, by limit, is what the derived network is held to. `strategy` and `operation_mask` are
+    of a stage; else the strategy is the one that `config` names, with all its operations.
     """
 
     name = "search"
@@ -109,7 +109,7 @@ class SearchPhase(Phase):
         dataset: Dataset,
         costs: Mapping[str, Costs] | None = None,
         strategy: Strategy | None = None,
-        allowed: Allowed | None = None,
+        operation_mask: OperationMask | None = None,
     ) -> None:
         check_search(config)
         self.config = config
@@ -124,7 +124,7 @@ class SearchPhase(Phase):
         convolutions = self.space.convolutions(
             *(config.channels, config.cells, dataset.image_size),
             partial=strategy.partial,
-            sparse=strategy.sparse or allowed is not None,
+            sparse=strategy.sparse or operation_mask is not None,
         )
         require_memory(step_bytes(convolutions, config.batch_size), self.device, self.name)
 
@@ -154,12 +154,12 @@ class SearchPhase(Phase):
                 "its harmonising factor constant, so that the result would be wrong by several "
                 "per cent; use strategy darts, or task classification or mim"
             )
-        if strategy.beside and not task.reads_classes:
+        if strategy.auxiliary_loss and not task.reads_classes:
             raise ConfigError(
                 f"strategy {strategy.name} compares class scores, which the {config.task} task "
                 "does not learn; use one that classifies, as semantic or classification"
             )
-        companion = Companion(build(), self.space) if strategy.beside else None
+        companion = Companion(build(), self.space) if strategy.auxiliary_loss else None
         self.bilevel = Bilevel(
             on_device(supernet, self.device),
             on_device(task, self.device),
@@ -167,7 +167,7 @@ class SearchPhase(Phase):
             strategy,
             config,
             Budget(costs, self.device) if costs else None,
-            allowed,
+            operation_mask,
             on_device(companion, self.device) if companion else None,
         )
         graphs = select_graphs(config.cuda_graphs, self.device)
@@ -234,10 +234,10 @@ class SearchPhase(Phase):
         meters = Meters()
         for batch in self._validation("validate", epoch):
             meters.add(bilevel.loss(batch).parts, weight=len(batch.labels))
-        if decide := bilevel.strategy.decide:
-            decide(bilevel, epoch, self.epochs, lambda weights: self._score(epoch, weights))
+        if on_epoch_end := bilevel.strategy.on_epoch_end:
+            on_epoch_end(bilevel, epoch, self.epochs, partial(self._score, epoch))
         genotype = self.genotype()
-        weights = bilevel.weights()
+        weights = bilevel.mixing_weights()
         entropy = mixing_entropy(weights)
         budget = {"budget": bilevel.budget.report(weights, genotype)} if bilevel.budget else {}
         return {
@@ -283,7 +283,7 @@ class SearchPhase(Phase):
         """The genotype that the present alphas derive to."""
         derive = self.bilevel.strategy.derive or self.space.derive
         with torch.no_grad():
-            return derive(self.bilevel.weights())
+            return derive(self.bilevel.mixing_weights())
 
     def result(self, records: Sequence[Mapping[str, Any]]) -> tuple[Architecture, int]:
         """The genotype that the search found, and the epoch that it is of."""
@@ -297,7 +297,7 @@ class SearchPhase(Phase):
         return found, chosen
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, alphas and decisions, both optimizers, and the multipliers of a budget."""
+        """Weights, alphas and what is fixed, both optimizers, and the multipliers of a budget."""
         bilevel = self.bilevel
         modules: dict[str, Tensor] = {}
         for name, module in bilevel.modules.items():
@@ -305,7 +305,7 @@ class SearchPhase(Phase):
         return {
             **modules,
             **with_prefix("alpha", bilevel.alphas),
-            **with_prefix("decided", bilevel.decided),
+            **with_prefix("fixed_weights", bilevel.fixed_weights),
             **with_prefix("budget", bilevel.budget.state_dict() if bilevel.budget else {}),
             **with_prefix("weight_optimizer", optimizer_tensors(bilevel.weight_optimizer)),
             **with_prefix("alpha_optimizer", optimizer_tensors(bilevel.alpha_optimizer)),
@@ -318,7 +318,7 @@ class SearchPhase(Phase):
             load_module(module, under_prefix(name, tensors), path)
         if bilevel.budget:
             load_module(bilevel.budget, under_prefix("budget", tensors), path)
-        for name, own in (("alpha", bilevel.alphas), ("decided", bilevel.decided)):
+        for name, own in (("alpha", bilevel.alphas), ("fixed_weights", bilevel.fixed_weights)):
             saved = under_prefix(name, tensors)
             if {n: t.shape for n, t in saved.items()} != {n: t.shape for n, t in own.items()}:
                 raise RunError(

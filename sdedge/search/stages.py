@@ -24,7 +24,7 @@ from sdedge.search.adaptive import AdaptiveSearch
 from sdedge.search.budget import Costs
 from sdedge.search.phase import SearchPhase, SearchRecord
 from sdedge.search.strategies import strategy_for
-from sdedge.search.strategy import Allowed, Stage
+from sdedge.search.strategy import OperationMask, Stage
 
 
 def build_search(
@@ -60,22 +60,22 @@ class StagedSearch(Phase):
         self._starts = list(accumulate((stage.epochs for stage in stages), initial=0))
         self._enter(0, None)
 
-    def _enter(self, index: int, allowed: Allowed | None) -> None:
+    def _enter(self, index: int, mask: OperationMask | None) -> None:
         stage = self._stages[index]
         strategy = strategy_for(self.config)
         if stage.vary:
             strategy = stage.vary(strategy)
         config = replace(self.config, epochs=stage.epochs, **stage.settings)
-        self.index, self.allowed = index, allowed
-        self.inner = SearchPhase(config, self._dataset, self._costs, strategy, allowed)
+        self.index, self.mask = index, mask
+        self.inner = SearchPhase(config, self._dataset, self._costs, strategy, mask)
         self.steps, self.device = self.inner.steps, self.inner.device
         self.evaluation_cost = self.inner.evaluation_cost
 
     def _enter_next(self) -> None:
         narrow, before = self._stages[self.index].narrow, self.inner.bilevel
         with torch.no_grad():
-            allowed = narrow(before.weights()) if narrow else self.allowed
-        self._enter(self.index + 1, allowed)
+            mask = narrow(before.mixing_weights()) if narrow else self.mask
+        self._enter(self.index + 1, mask)
         if self._stages[self.index].carry:
             self.inner.bilevel.carry_on(before)
 
@@ -113,7 +113,7 @@ class StagedSearch(Phase):
         """The stage's state, which stage it is, and the operations that it has."""
         return {
             "stage": torch.tensor(self.index),
-            **with_prefix("allowed", self.allowed or {}),
+            **with_prefix("mask", self.mask or {}),
             **with_prefix("inner", self.inner.state()),
         }
 
@@ -123,6 +123,6 @@ class StagedSearch(Phase):
         index = -1 if stage is None or stage.dim() else int(stage)
         if not 0 <= index < len(self._stages):
             raise RunError(f"{path} is of no stage of {self.config.strategy}")
-        allowed = under_prefix("allowed", tensors)
-        self._enter(index, {n: a.to(self.device) for n, a in allowed.items()} or None)
+        mask = under_prefix("mask", tensors)
+        self._enter(index, {n: m.to(self.device) for n, m in mask.items()} or None)
         self.inner.load_state(under_prefix("inner", tensors), path)

@@ -1,41 +1,33 @@
 """A strategy: what one paper changes in the bilevel search, as a few plain callables.
 
-The loop knows no strategy by name. A new method is a file in `strategies/` that replaces some of
-what DARTS does, and a line in the registry there.
+The loop knows no strategy by name. A new method replaces some of what DARTS does; it is a file in
+`strategies/` and a line in the registry there, or `register_strategy` makes it known from outside.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from sdedge.config import SearchConfig
 from sdedge.genotype import Architecture
 from sdedge.search.alphas import Alphas
+from sdedge.search.scalars import Schedule, ScheduledScalar, ScheduledScalars
+from sdedge.search.state import Score, SearchState
+from sdedge.search.tasks.task import TaskBatch
+from sdedge.search.traits import Trait
 from sdedge.space.bypass import ChannelSplit, FirstChannels
 from sdedge.space.space import SearchSpace
 from sdedge.space.supernet import MixingWeights, SupernetOutput
 
-if TYPE_CHECKING:
-    from sdedge.config import SearchConfig
-    from sdedge.search.bilevel import Bilevel
-    from sdedge.search.tasks.task import TaskBatch
-
-# Scalars that change from epoch to epoch, by name: a temperature, the weight of a penalty.
-Levels = Mapping[str, Tensor]
 # What an epoch logged.
 Record = Mapping[str, Any]
-
-
 # Cell type -> (edges, operations) of bool: what a stage's supernet may use.
-Allowed = Mapping[str, Tensor]
-
-
-# How good the supernet is under some mixing weights: the higher the better.
-Score = Callable[[MixingWeights], float]
+OperationMask = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +38,7 @@ class Stage:
     settings: Mapping[str, Any] = field(default_factory=dict)  # of this stage's search
     vary: Callable[[Strategy], Strategy] | None = None  # this stage's strategy from that of all
     carry: bool = False  # on with the weights and alphas of the stage before, not with new ones
-    narrow: Callable[[MixingWeights], Allowed] | None = None
+    narrow: Callable[[MixingWeights], OperationMask] | None = None
     """From what was learned to what the next stage may use; None: what this one may."""
     cost: float = 1.0  # of a step, in any unit; for estimates
 
@@ -62,14 +54,17 @@ class Strategy:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings of a search where the paper departs from those of DARTS."""
 
-    excludes: Mapping[str, str] = field(default_factory=dict)
-    """Strategies that it does not combine with, and why."""
+    traits: frozenset[Trait] = frozenset()
+    """What it has that does not follow from the callables below."""
+
+    conflicts: Mapping[Trait, str] = field(default_factory=dict)
+    """What another part of a combination must not have, and why."""
 
     excluded_spaces: Mapping[str, str] = field(default_factory=dict)
     """Search spaces that it does not apply to, and why."""
 
-    schedules: Mapping[str, Callable[[int, int], float]] = field(default_factory=dict)
-    """Scalars by name, from an epoch and the number of epochs."""
+    schedules: Mapping[ScheduledScalar, Schedule] = field(default_factory=dict)
+    """How scalars change with the epochs."""
 
     stages: Callable[[SearchConfig], Sequence[Stage]] | None = None
     """Parts of the search, one after the other; None: all epochs are alike."""
@@ -95,37 +90,39 @@ class Strategy:
     relax: Callable[[Alphas], MixingWeights]
     """From architecture parameters to the weights that mix operations."""
 
-    sample: Callable[[Alphas, Levels], MixingWeights] | None = None
+    sample: Callable[[Alphas, ScheduledScalars], MixingWeights] | None = None
     """Mixing weights to train with instead, drawn anew for every pass."""
 
     sparse: bool = False
     """Whether a sample has one operation an edge, and the supernet computes no other."""
 
-    perturb: Callable[[Bilevel, MixingWeights, TaskBatch], MixingWeights] | None = None
+    perturb: Callable[[SearchState, MixingWeights, TaskBatch], MixingWeights] | None = None
     """Mixing weights that the step of the supernet's weights takes instead."""
 
-    beside: Callable[[Bilevel, MixingWeights, SupernetOutput, TaskBatch], Tensor] | None = None
+    auxiliary_loss: (
+        Callable[[SearchState, MixingWeights, SupernetOutput, TaskBatch], Tensor] | None
+    ) = None
     """What is added to every loss of the supernet, from the mixing weights that it had and what it
     gave; such a strategy has a companion, the derived network with weights of its own."""
 
-    penalties: tuple[Callable[[Alphas, Levels], Tensor], ...] = ()
-    """Terms that alpha descends beside the search loss."""
+    penalties: tuple[Callable[[Alphas, ScheduledScalars], Tensor], ...] = ()
+    """Terms that alpha descends together with the search loss."""
 
-    alpha_gradient: Callable[[Bilevel, TaskBatch, TaskBatch], Sequence[Tensor]]
+    alpha_gradient: Callable[[SearchState, TaskBatch, TaskBatch], Sequence[Tensor]]
     """Gradient of the search loss for each alpha, from a batch of either half of the data."""
 
     derive: Callable[[MixingWeights], Architecture] | None = None
     """From mixing weights to the genotype; None: as the space has it."""
 
-    decide: Callable[[Bilevel, int, int, Score], None] | None = None
-    """Fix some of `Bilevel.decided` for good after an epoch, of so many, by what they score."""
+    on_epoch_end: Callable[[SearchState, int, int, Score], None] | None = None
+    """After an epoch, of so many: fix some of the state's `fixed_weights`, by what they score."""
 
-    measure: Callable[[Bilevel, int, TaskBatch], Mapping[str, float]] | None = None
+    measure: Callable[[SearchState, int, TaskBatch], Mapping[str, float]] | None = None
     """What to log of a batch of the search half at the end of an epoch."""
 
     stop: Callable[[Sequence[Record]], int | None] | None = None
     """After an epoch, from the records of all: None, or whose genotype the search ends with."""
 
     go_back: Callable[[Sequence[Record]], int | None] | None = None
-    """After a measured epoch, from what was measured so far: None, or the epoch to go back to, from
-    whose end the search goes on with its weights decaying more."""
+    """After a measured epoch, from what was measured so far: None, or the epoch to restore, from
+    whose end the search continues with ten times the weight decay."""

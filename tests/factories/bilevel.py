@@ -45,7 +45,7 @@ def build(
         for name, alpha in method.initial_alphas(space, torch.device("cpu")).items()
     }
     companion = None
-    if method.beside:
+    if method.auxiliary_loss:
         other = space.supernet(
             config, CLASSES, method.extra_operations, method.partial, method.split
         )

@@ -145,7 +145,7 @@ def test_frozen_weights_are_put_back_as_they_were_even_on_an_error() -> None:
     bilevel = build()
     bilevel.weight_list[3].requires_grad_(False)
     before = [weight.requires_grad for weight in bilevel.weight_list]
-    with pytest.raises(MemoryError), bilevel.frozen():
+    with pytest.raises(MemoryError), bilevel.frozen_weights():
         assert not any(weight.requires_grad for weight in bilevel.weight_list)
         raise MemoryError
     assert [weight.requires_grad for weight in bilevel.weight_list] == before

@@ -11,7 +11,7 @@ from sdedge.genotype import Genotype
 from sdedge.search.bilevel import Bilevel
 from sdedge.search.companion import Companion, one_hot
 from sdedge.search.phase import SearchPhase
-from sdedge.search.strategies.cdarts import divergence
+from sdedge.search.strategies.cdarts import HELD_BACK, divergence
 from sdedge.space.nasbench201.cell import Nb201Cell
 from sdedge.space.spaces import SPACES
 
@@ -30,7 +30,7 @@ def companion_of(bilevel: Bilevel) -> Companion:
 @pytest.mark.parametrize("name", SPACES)
 def test_the_companion_runs_the_derived_architecture_and_no_other_operation(name: str) -> None:
     bilevel = cdarts(name)
-    space, weights = SPACES[name], bilevel.weights()
+    space, weights = SPACES[name], bilevel.mixing_weights()
     kept = one_hot(space, weights)
     genotype = space.derive(weights)
     count = len(genotype.normal + genotype.reduce) if isinstance(genotype, Genotype) else 6
@@ -77,8 +77,8 @@ def test_alpha_hears_the_derived_network_and_both_networks_learn() -> None:
 
 def test_skips_and_pools_are_held_back_at_first() -> None:
     first, last = cdarts(epoch=0), cdarts(epoch=9)
-    assert float(first.levels["held_back"]) == 5
-    assert float(last.levels["held_back"]) == pytest.approx(0.5)
+    assert float(first.scalars[HELD_BACK]) == 5
+    assert float(last.scalars[HELD_BACK]) == pytest.approx(0.5)
     train, search = batches(first)
     gradients = [
         bilevel.strategy.alpha_gradient(bilevel, train, search)[0] for bilevel in (first, last)

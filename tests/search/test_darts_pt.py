@@ -16,7 +16,8 @@ from sdedge.errors import RunError
 from sdedge.events import Reporter
 from sdedge.loop import MEASURED, run_phase
 from sdedge.run import RunDir
-from sdedge.search.bilevel import UNDECIDED, Bilevel
+from sdedge.search.bilevel import Bilevel
+from sdedge.search.fixed_weights import UNDECIDED
 from sdedge.search.stages import StagedSearch, build_search
 from sdedge.search.strategies.darts_pt import (
     DARTS_PT,
@@ -46,7 +47,7 @@ def deciding(**settings: Any) -> Bilevel:
 def worth_of(bilevel: Bilevel) -> dict[str, Tensor]:
     """What each operation of each edge is worth to a made-up score, at random."""
     torch.manual_seed(3)
-    return {kind: torch.rand_like(decided) for kind, decided in bilevel.decided.items()}
+    return {kind: torch.rand_like(decided) for kind, decided in bilevel.fixed_weights.items()}
 
 
 def sum_of_worth(worth: Mapping[str, Tensor], weights: MixingWeights) -> float:
@@ -59,15 +60,15 @@ def untouched(decided: Tensor, edges: list[int]) -> bool:
 
 
 def test_only_a_strategy_that_decides_has_decisions() -> None:
-    assert not build().decided
-    decided = deciding().decided
+    assert not build().fixed_weights
+    decided = deciding().fixed_weights
     assert set(decided) == {"normal", "reduce"}
     assert all(untouched(matrix, list(range(14))) for matrix in decided.values())
 
 
 def test_an_edge_keeps_the_operation_whose_removal_hurts_most() -> None:
     bilevel = deciding()
-    before = {kind: w.detach() for kind, w in bilevel.weights().items()}
+    before = {kind: w.detach() for kind, w in bilevel.mixing_weights().items()}
     tried: list[MixingWeights] = []
     worth = worth_of(bilevel)
 
@@ -84,36 +85,36 @@ def test_an_edge_keeps_the_operation_whose_removal_hurts_most() -> None:
         assert float(weights["normal"][5, k].detach()) == 0
         assert torch.equal(weights["reduce"], before["reduce"])
     best = int(worth["normal"][5, 1:].argmax()) + 1
-    after = bilevel.weights()
+    after = bilevel.mixing_weights()
     one = torch.zeros(8, dtype=torch.float64)
     one[best] = 1
     assert torch.equal(after["normal"][5], one)
     others = [edge for edge in range(14) if edge != 5]
-    assert untouched(bilevel.decided["normal"], others)
+    assert untouched(bilevel.fixed_weights["normal"], others)
     assert torch.equal(after["normal"][others], before["normal"][others])
     assert torch.equal(after["reduce"], before["reduce"])
 
 
 def test_a_node_drops_one_by_one_the_edges_whose_removal_hurts_least() -> None:
     bilevel = deciding()
-    for decided in bilevel.decided.values():
+    for decided in bilevel.fixed_weights.values():
         decided.zero_()[:, 4] = 1
     worth = worth_of(bilevel)
     score = partial(sum_of_worth, worth)
     node = NODES[-1]
     assert node == [9, 10, 11, 12, 13]
     decide_topology(bilevel, "reduce", node, score)
-    left = [edge for edge in node if bilevel.weights()["reduce"][edge].any()]
+    left = [edge for edge in node if bilevel.mixing_weights()["reduce"][edge].any()]
     strongest = worth["reduce"][node, 4].topk(2).indices
     assert left == sorted(9 + int(i) for i in strongest)
-    assert bool(bilevel.decided["normal"].any(dim=1).all())
-    assert bool(bilevel.decided["reduce"][:9].any(dim=1).all())
+    assert bool(bilevel.fixed_weights["normal"].any(dim=1).all())
+    assert bool(bilevel.fixed_weights["reduce"][:9].any(dim=1).all())
 
 
 def test_removal_is_measured_after_the_removals_before() -> None:
     """Two edges that stand for each other are not both dropped."""
     bilevel = deciding()
-    for decided in bilevel.decided.values():
+    for decided in bilevel.fixed_weights.values():
         decided.zero_()[:, 4] = 1
 
     def score(weights: MixingWeights) -> float:
@@ -121,7 +122,7 @@ def test_removal_is_measured_after_the_removals_before() -> None:
         return 2.0 * (there[0] or there[1]) + 1.0 * there[2] + 0.5 * there[3]
 
     decide_topology(bilevel, "normal", NODES[1], score)
-    left = [edge for edge in NODES[1] if bilevel.decided["normal"][edge].any()]
+    left = [edge for edge in NODES[1] if bilevel.fixed_weights["normal"][edge].any()]
     assert left == [6, 7]
 
 
@@ -134,7 +135,8 @@ def test_decisions_are_spread_over_the_epochs_and_end_with_a_cell(epochs: int) -
     for epoch in range(epochs):
         decide_by_removal(bilevel, epoch, epochs, partial(sum_of_worth, worth), nodes=NODES)
         open_edges = {
-            int((decided == UNDECIDED).any(dim=1).sum()) for decided in bilevel.decided.values()
+            int((decided == UNDECIDED).any(dim=1).sum())
+            for decided in bilevel.fixed_weights.values()
         }
         assert len(open_edges) == 1  # both cell types keep step
         counts.append(14 - open_edges.pop())
@@ -143,7 +145,7 @@ def test_decisions_are_spread_over_the_epochs_and_end_with_a_cell(epochs: int) -
         assert [counts.index(n) for n in range(1, 15)] == [
             17 - 17 + 81 * k // 17 for k in range(14)
         ]
-    weights = bilevel.weights()
+    weights = bilevel.mixing_weights()
     for matrix in weights.values():
         first = 0
         for node in range(4):
@@ -163,9 +165,9 @@ def test_edges_are_decided_in_a_random_order() -> None:
         worth, order = worth_of(bilevel), []
         for epoch in range(17):
             torch.manual_seed(100 * seed + epoch)
-            before = bilevel.decided["normal"].clone()
+            before = bilevel.fixed_weights["normal"].clone()
             decide_by_removal(bilevel, epoch, 17, partial(sum_of_worth, worth), nodes=NODES)
-            order.append((bilevel.decided["normal"] != before).any(dim=1).nonzero()[0].item())
+            order.append((bilevel.fixed_weights["normal"] != before).any(dim=1).nonzero()[0].item())
         orders.append(order)
     assert orders[0] == orders[1] != orders[2]
     assert orders[0][:14] != sorted(orders[0][:14])
@@ -176,14 +178,16 @@ def test_a_score_is_the_accuracy_or_else_minus_the_loss(task: str) -> None:
     bilevel = build("darts", task)
     some = batches(bilevel)
     sign, name = {"classification": (1, "accuracy"), "mim": (-1, "loss")}[task]
-    parts = [float(bilevel.loss_with(batch, bilevel.weights()).parts[name]) for batch in some]
-    assert bilevel.score(some, bilevel.weights()) == pytest.approx(sign * sum(parts) / 2)
+    parts = [
+        float(bilevel.loss_with(batch, bilevel.mixing_weights()).parts[name]) for batch in some
+    ]
+    assert bilevel.score(some, bilevel.mixing_weights()) == pytest.approx(sign * sum(parts) / 2)
 
 
 def test_scoring_goes_by_the_batch_and_leaves_nothing_behind() -> None:
     bilevel = build("darts", "mim")
     train, search = batches(bilevel)
-    expected = bilevel.score([train, search], bilevel.weights())
+    expected = bilevel.score([train, search], bilevel.mixing_weights())
     with torch.no_grad():
         for name, buffer in bilevel.supernet.named_buffers():
             if "running" in name:
@@ -191,7 +195,7 @@ def test_scoring_goes_by_the_batch_and_leaves_nothing_behind() -> None:
     bilevel.supernet.eval()
     modules = (bilevel.supernet, bilevel.task)
     states = [{k: v.clone() for k, v in module.state_dict().items()} for module in modules]
-    assert bilevel.score([train, search], bilevel.weights()) == expected
+    assert bilevel.score([train, search], bilevel.mixing_weights()) == expected
     for module, state in zip(modules, states, strict=True):
         after = module.state_dict()
         assert all(torch.equal(after[name], tensor) for name, tensor in state.items())
@@ -200,7 +204,7 @@ def test_scoring_goes_by_the_batch_and_leaves_nothing_behind() -> None:
 
 def test_a_decided_edge_gives_alpha_no_gradient_and_perturbation_ends() -> None:
     bilevel = deciding()
-    bilevel.decided["normal"][3] = torch.eye(8, dtype=torch.float64)[2]
+    bilevel.fixed_weights["normal"][3] = torch.eye(8, dtype=torch.float64)[2]
     _, search = batches(bilevel)
     (normal, _) = bilevel.strategy.alpha_gradient(bilevel, search, search)
     assert not normal[3].any()
@@ -218,12 +222,12 @@ def test_the_stages_of_the_paper() -> None:
 def test_a_cell_of_nas_bench_201_keeps_an_operation_on_every_edge() -> None:
     bilevel = deciding(space="nas-bench-201", cells=1)
     worth = worth_of(bilevel)
-    decide = bilevel.strategy.decide
+    decide = bilevel.strategy.on_epoch_end
     assert decide
     for epoch in range(4):
         decide(bilevel, epoch, 4, partial(sum_of_worth, worth))
     expected = [OPERATIONS[int(k) + 1] for k in worth["cell"][:, 1:].argmax(dim=1)]
-    assert SPACES["nas-bench-201"].derive(bilevel.weights()) == Nb201Cell(tuple(expected))
+    assert SPACES["nas-bench-201"].derive(bilevel.mixing_weights()) == Nb201Cell(tuple(expected))
 
 
 def staged(dataset: Dataset, **settings: Any) -> StagedSearch:
@@ -289,12 +293,12 @@ def test_a_search_that_dies_amid_decisions_ends_as_one_that_did_not(
     ended, again = whole.state(), resumed.state()
     assert ended.keys() == again.keys()
     assert all(torch.equal(ended[name], again[name]) for name in ended)
-    assert not ended["inner/decided/cell"].eq(UNDECIDED).any()
+    assert not ended["inner/fixed_weights/cell"].eq(UNDECIDED).any()
     records, repeated = timeless(run), timeless(crashed)
     assert records == repeated
     assert [record["stage"] for record in records] == [1, 1, 2, 2]
     cell, _ = whole.result(records)
     assert cell.to_dict() == records[-1]["genotype"]
-    del again["inner/decided/cell"]
+    del again["inner/fixed_weights/cell"]
     with pytest.raises(RunError, match="other architecture parameters than darts-pt"):
         staged(tiny_dataset).load_state(again, tmp_path / "x")

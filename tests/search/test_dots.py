@@ -17,9 +17,11 @@ from sdedge.genotype import DARTS_OPERATIONS, PARAMETER_FREE_OPERATIONS
 from sdedge.loop import run_phase
 from sdedge.run import RunDir
 from sdedge.search.bilevel import Bilevel
+from sdedge.search.scalars import ScheduledScalars
 from sdedge.search.stages import StagedSearch, build_search
 from sdedge.search.strategies.dots import (
     DOTS,
+    TEMPERATURE,
     best_of_each_group,
     best_pairs,
     falling_temperature,
@@ -28,7 +30,7 @@ from sdedge.search.strategies.dots import (
     two_stages,
     zeros_and_pairs,
 )
-from sdedge.search.strategy import Allowed, Strategy
+from sdedge.search.strategy import OperationMask, Strategy
 from sdedge.space.darts.derive import derive_darts
 from sdedge.space.spaces import SPACES
 
@@ -47,19 +49,19 @@ def random_alphas() -> dict[str, Tensor]:
     }
 
 
-def two_an_edge(alphas: Mapping[str, Tensor]) -> Allowed:
+def two_an_edge(alphas: Mapping[str, Tensor]) -> OperationMask:
     """A random choice of one operation of each group."""
     weights = {name: torch.rand_like(alpha) for name, alpha in alphas.items() if alpha.ndim == 2}
     return best_of_each_group(weights)
 
 
-def usable(alphas: Mapping[str, Tensor], allowed: Allowed) -> dict[str, Tensor]:
-    masked = {n: alphas[n].masked_fill(~mask, -torch.inf) for n, mask in allowed.items()}
+def masked_alphas(alphas: Mapping[str, Tensor], mask: OperationMask) -> dict[str, Tensor]:
+    masked = {n: alphas[n].masked_fill(~m, -torch.inf) for n, m in mask.items()}
     return {**alphas, **masked}
 
 
-def at(temperature: float) -> dict[str, Tensor]:
-    return {"temperature": torch.tensor(temperature, dtype=torch.float64)}
+def at(temperature: float) -> ScheduledScalars:
+    return ScheduledScalars({TEMPERATURE: torch.tensor(temperature, dtype=torch.float64)})
 
 
 def topology() -> Strategy:
@@ -91,8 +93,8 @@ def test_an_edge_weighs_as_much_as_the_pairs_that_hold_it() -> None:
     alphas = random_alphas()
     counts = [alphas[f"normal_pairs_{node}"].numel() for node in range(4)]
     assert counts == [1, 3, 6, 10]
-    allowed = two_an_edge(alphas)
-    weights = mixed_pairs(usable(alphas, allowed), at(0.7))
+    mask = two_an_edge(alphas)
+    weights = mixed_pairs(masked_alphas(alphas, mask), at(0.7))
     for kind in ("normal", "reduce"):
         first = 0
         for node in range(4):
@@ -106,9 +108,9 @@ def test_an_edge_weighs_as_much_as_the_pairs_that_hold_it() -> None:
                 assert float(weights[kind][first + edge].sum()) == pytest.approx(expected)
             first += 2 + node
         within = weights[kind] / weights[kind].sum(dim=1, keepdim=True)
-        logits = usable(alphas, allowed)[kind] / (1e-3 * 0.7)
+        logits = masked_alphas(alphas, mask)[kind] / (1e-3 * 0.7)
         torch.testing.assert_close(within, logits.softmax(dim=1))
-        assert not weights[kind][~allowed[kind]].any()
+        assert not weights[kind][~mask[kind]].any()
 
 
 def test_the_temperature_falls_once_alpha_learns() -> None:
@@ -126,8 +128,8 @@ def test_the_derived_cell_has_the_best_pairs_and_the_stronger_operations() -> No
         alphas["reduce_pairs_3"] = torch.log(
             torch.tensor([0.3, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.22, 0.21, 0.21])
         ).double()
-    allowed = two_an_edge(alphas)
-    masked = usable(alphas, allowed)
+    mask = two_an_edge(alphas)
+    masked = masked_alphas(alphas, mask)
     cell = derive_darts(best_pairs(masked))
     for kind, edges in (("normal", cell.normal), ("reduce", cell.reduce)):
         for node in range(4):
@@ -165,10 +167,12 @@ def test_operations_take_three_sevenths_of_the_epochs(epochs: int) -> None:
 def test_the_topology_search_moves_the_alphas_of_its_pairs_and_of_what_is_left() -> None:
     plain = build("dots", "classification", torch.float64)
     alphas = {name: alpha.requires_grad_() for name, alpha in random_alphas().items()}
-    allowed = two_an_edge(alphas)
+    mask = two_an_edge(alphas)
     strategy = topology()
     assert strategy.single_level
-    bilevel = Bilevel(plain.supernet, plain.task, alphas, strategy, SearchConfig(), allowed=allowed)
+    bilevel = Bilevel(
+        plain.supernet, plain.task, alphas, strategy, SearchConfig(), operation_mask=mask
+    )
     bilevel.begin_epoch(0, 2)
     train, _ = batches(bilevel)
     gradients = strategy.alpha_gradient(bilevel, train, train)
@@ -176,7 +180,7 @@ def test_the_topology_search_moves_the_alphas_of_its_pairs_and_of_what_is_left()
         if alpha.ndim == 1:
             assert bool(gradient.any()) == (alpha.numel() > 1)  # one pair alone has no rival
         else:
-            assert torch.equal(gradient.ne(0), allowed[name])
+            assert torch.equal(gradient.ne(0), mask[name])
 
 
 def staged(dataset: Dataset) -> StagedSearch:
@@ -213,5 +217,5 @@ def test_a_search_that_dies_in_the_second_stage_ends_as_one_that_did_not(
     assert ended.keys() == again.keys()
     assert all(torch.equal(ended[name], again[name]) for name in ended)
     assert [record["stage"] for record in run.read_metrics("search")] == [1, 2]
-    held = {int(n) for mask in (whole.allowed or {}).values() for n in mask.sum(dim=1)}
+    held = {int(n) for mask in (whole.mask or {}).values() for n in mask.sum(dim=1)}
     assert held == {2}

@@ -18,6 +18,7 @@ from sdedge.kernels import Impl, chosen, dispatch
 from sdedge.loop import MEASURED, run_phase
 from sdedge.run import RunDir
 from sdedge.search.adaptive import AdaptiveSearch
+from sdedge.search.scalars import DROP_PATH
 from sdedge.search.stages import build_search
 from sdedge.search.strategies import get_strategy
 from sdedge.space.dropout import output_of
@@ -27,7 +28,7 @@ from sdedge.space.spaces import SPACES
 
 
 def test_drop_path_grows_from_nothing_to_a_fifth() -> None:
-    share = get_strategy("robust-dp").schedules["drop_path"]
+    share = get_strategy("robust-dp").schedules[DROP_PATH]
     assert [share(epoch, 50) for epoch in (0, 49)] == pytest.approx([0.0, 0.2])
     assert share(20, 50) == pytest.approx(0.2 * 20 / 49)
     assert share(0, 1) == 0.0

@@ -10,6 +10,7 @@ from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import RunError
 from sdedge.genotype import DARTS_OPERATIONS
+from sdedge.search.scalars import SKIP_DROPOUT
 from sdedge.search.stages import StagedSearch, build_search
 from sdedge.search.strategies.p_darts import (
     P_DARTS,
@@ -49,7 +50,7 @@ def run_epoch(phase: StagedSearch, epoch: int) -> dict[str, Any]:
 
 def first_dropout(stage: Stage) -> float:
     assert stage.vary
-    return stage.vary(P_DARTS).schedules["skip_dropout"](0, 25)
+    return stage.vary(P_DARTS).schedules[SKIP_DROPOUT](0, 25)
 
 
 def test_the_stages_of_the_paper() -> None:
@@ -67,7 +68,7 @@ def test_stages_keep_8_5_3_operations_and_deepen(tiny_dataset: Dataset) -> None:
     for epoch in range(3):
         stages.append(run_epoch(phase, epoch)["stage"])
         bilevel = phase.inner.bilevel
-        used = {name: (w > 0).sum(dim=1) for name, w in bilevel.weights().items()}
+        used = {name: (w > 0).sum(dim=1) for name, w in bilevel.mixing_weights().items()}
         held.append({int(count) for counts in used.values() for count in counts})
         depths.append(len(bilevel.supernet.cells))
     assert (stages, held, depths) == ([1, 2, 3], [{8}, {5}, {3}], [3, 7, 10])

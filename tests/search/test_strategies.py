@@ -11,12 +11,16 @@ from factories.bilevel import batches, build
 from sdedge.config import SearchConfig
 from sdedge.errors import ConfigError
 from sdedge.search.bilevel import Bilevel, nonzero
+from sdedge.search.combination import combine
 from sdedge.search.curvature import largest_eigenvalue
-from sdedge.search.strategies import STRATEGIES, combine, get_strategy, strategy_for
+from sdedge.search.scalars import ScheduledScalars
+from sdedge.search.strategies import STRATEGIES, get_strategy, strategy_for
+from sdedge.search.strategies.beta_darts import BETA_DECAY
+from sdedge.search.strategies.darts_minus import AUXILIARY_SKIP
 from sdedge.search.strategies.darts_plus import at_two_skips
-from sdedge.search.strategies.gdas import one_hot_sample
+from sdedge.search.strategies.gdas import TEMPERATURE, one_hot_sample
 from sdedge.search.strategies.robust_darts import alpha_eigenvalue, before_the_rise
-from sdedge.search.strategies.sdarts import radius
+from sdedge.search.strategies.sdarts import RADIUS, radius
 from sdedge.space.darts.supernet import CELL_TYPES, SearchCell, Supernet
 from sdedge.space.spaces import SPACES
 from sdedge.space.supernet import MixingWeights
@@ -34,7 +38,7 @@ def strategy_bilevel(name: str, epoch: int = 5, epochs: int = 10, **settings: An
 def test_beta_decay_is_the_closed_form_and_so_is_its_gradient() -> None:
     bilevel = strategy_bilevel("beta", epoch=5, epochs=50)
     (penalty,) = bilevel.strategy.penalties
-    value = penalty(bilevel.alphas, bilevel.levels)
+    value = penalty(bilevel.alphas, bilevel.scalars)
     rows = torch.cat(bilevel.alpha_list)
     expected = 50 * 5 / 50 * rows.exp().sum(dim=1).log().mean()
     torch.testing.assert_close(value, expected)
@@ -50,7 +54,7 @@ def test_beta_decay_starts_at_nothing_and_adds_to_the_search_loss_alone() -> Non
     bilevel.begin_epoch(9, 10)
     (penalty,) = bilevel.strategy.penalties
     extra = bilevel.search_loss(search) - bilevel.loss(search).total
-    torch.testing.assert_close(extra, penalty(bilevel.alphas, bilevel.levels))
+    torch.testing.assert_close(extra, penalty(bilevel.alphas, bilevel.scalars))
 
 
 # FairDARTS
@@ -72,7 +76,7 @@ def test_fair_weights_are_independent_sigmoids_and_none_is_no_operation() -> Non
 def test_the_zero_one_loss_pushes_away_from_one_half() -> None:
     bilevel = strategy_bilevel("fair-darts")
     (penalty,) = bilevel.strategy.penalties
-    value = penalty(bilevel.alphas, bilevel.levels)
+    value = penalty(bilevel.alphas, bilevel.scalars)
     some = torch.cat([alpha[:, 1:] for alpha in bilevel.alpha_list]).sigmoid()
     torch.testing.assert_close(value, -10 * ((some - 0.5) ** 2).mean())
     gradient = torch.autograd.grad(value, bilevel.alpha_list)[0][:, 1:]
@@ -145,7 +149,7 @@ def test_gdas_computes_one_operation_an_edge_and_gives_every_alpha_a_gradient() 
     ]
     ran: list[int] = []
     torch.manual_seed(3)
-    sample = one_hot_sample(bilevel.alphas, bilevel.levels)
+    sample = one_hot_sample(bilevel.alphas, bilevel.scalars)
     drawn = {kind: int(sample[kind].detach()[:, 1:].sum()) for kind in CELL_TYPES}
     torch.manual_seed(3)
     gradients = bilevel.strategy.alpha_gradient(bilevel, train, search)
@@ -159,7 +163,7 @@ def test_gdas_computes_one_operation_an_edge_and_gives_every_alpha_a_gradient() 
 def test_gdas_draws_in_proportion_to_the_softmax_and_shares_the_draw() -> None:
     torch.manual_seed(0)
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0, 0.5, 0.0, 0.0, 0.0]]).repeat(20000, 1)
-    temperature = {"temperature": torch.tensor(4.0)}
+    temperature = ScheduledScalars({TEMPERATURE: torch.tensor(4.0)})
     sample = one_hot_sample({"normal": logits}, temperature)["normal"]
     assert bool((sample.sum(dim=1) == 1).all())
     assert set(sample.unique().tolist()) == {0.0, 1.0}
@@ -170,20 +174,20 @@ def test_gdas_draws_in_proportion_to_the_softmax_and_shares_the_draw() -> None:
 def test_the_gradient_of_a_sample_is_that_of_the_gumbel_softmax() -> None:
     alpha = torch.randn(14, 8, dtype=torch.float64, requires_grad=True)
     towards = torch.randn(14, 8, dtype=torch.float64)
-    levels = {"temperature": torch.tensor(0.7, dtype=torch.float64)}
+    scalars = ScheduledScalars({TEMPERATURE: torch.tensor(0.7, dtype=torch.float64)})
     gdas, snas = get_strategy("gdas").sample, get_strategy("snas").sample
     assert gdas
     assert snas
     found = []
     for sample in (gdas, snas):
         torch.manual_seed(5)
-        drawn = sample({"normal": alpha}, levels)["normal"]
+        drawn = sample({"normal": alpha}, scalars)["normal"]
         found += torch.autograd.grad((drawn * towards).sum(), alpha)
     torch.testing.assert_close(*found)
 
 
 def test_temperatures_fall() -> None:
-    gdas, snas = (get_strategy(name).schedules["temperature"] for name in ("gdas", "snas"))
+    gdas, snas = (get_strategy(name).schedules[TEMPERATURE] for name in ("gdas", "snas"))
     assert (gdas(0, 250), gdas(249, 250)) == pytest.approx((10, 0.1))
     assert (snas(0, 150), snas(150, 150)) == pytest.approx((1, 0.03))
 
@@ -257,16 +261,16 @@ def test_darts_minus_adds_the_input_of_each_edge_and_ends_without() -> None:
     train, _ = batches(bilevel)
     cell = bilevel.supernet.cells[0]
     assert isinstance(cell, SearchCell)
-    aux = get_strategy("darts-minus").schedules["auxiliary_skip"]
+    aux = get_strategy("darts-minus").schedules[AUXILIARY_SKIP]
     assert (aux(0, 50), aux(49, 50)) == (1.0, 0.0)
-    mixing = bilevel.mixing(bilevel.alphas)
+    mixing = bilevel.pass_weights(bilevel.alphas)
     plain = bilevel.strategy.relax(bilevel.alphas)
     assert all(torch.equal(mixing[kind][:, :8], plain[kind]) for kind in CELL_TYPES)
     s = torch.randn(2, 6, 8, 8, dtype=torch.float64)
     with_skip = cell.edges[0](s[:, :2])
     assert torch.equal(with_skip[-1], s[:, :2])
     bilevel.begin_epoch(9, 10)
-    ended = bilevel.mixing(bilevel.alphas)
+    ended = bilevel.pass_weights(bilevel.alphas)
     assert not ended["normal"][:, 8].any()
     without = {kind: w.clone() for kind, w in ended.items()}
     out = bilevel.supernet(train.inputs, without).logits
@@ -338,7 +342,7 @@ def test_parts_that_change_other_things_combine() -> None:
     assert both.name == "sdarts-rs+beta"
     assert both.perturb is STRATEGIES["sdarts-rs"].perturb
     assert both.penalties == STRATEGIES["beta"].penalties
-    assert set(both.schedules) == {"radius", "beta_decay"}
+    assert set(both.schedules) == {RADIUS, BETA_DECAY}
     assert both.relax is STRATEGIES["darts"].relax
 
 
@@ -347,7 +351,7 @@ def test_penalties_add_up() -> None:
     _, search = batches(bilevel)
     extra: Tensor = bilevel.search_loss(search) - bilevel.loss(search).total
     parts = [
-        penalty(bilevel.alphas, bilevel.levels)
+        penalty(bilevel.alphas, bilevel.scalars)
         for name in ("fair-darts", "beta")
         for penalty in STRATEGIES[name].penalties
     ]
@@ -359,7 +363,7 @@ def test_penalties_add_up() -> None:
     [
         ("gdas+snas", "gdas and snas do not combine: each decides what is drawn for a pass"),
         ("darts-plus+p-darts", "p-darts does not combine with darts-plus: its stages go on"),
-        ("gdas+darts-2nd", "gdas does not combine with darts-2nd: it takes one loss at several"),
+        ("gdas+darts-2nd", "darts-2nd does not combine with gdas: it takes one loss at several"),
         ("sdarts-rs+sdarts-adv", "each decides what the weight step mixes with"),
         ("darts+nothing", "unknown strategy 'nothing'"),
         ("beta+beta", "names a part twice"),
@@ -410,4 +414,4 @@ def test_strategies_apply_to_nas_bench_201_or_say_why_not() -> None:
 def test_settings_that_differ_do_not_combine() -> None:
     longer = replace(STRATEGIES["beta"], name="longer", settings={"epochs": 100})
     with pytest.raises(ConfigError, match="their settings differ in epochs"):
-        combine([STRATEGIES["gdas"], longer])
+        combine([STRATEGIES["gdas"], longer], STRATEGIES["darts"])

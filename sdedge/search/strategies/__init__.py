@@ -1,12 +1,10 @@
 """Search methods by name, each in the file of its paper, alone or combined: `pc-darts+beta`."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
-from typing import Any
-
 from sdedge.config import SearchConfig
 from sdedge.errors import ConfigError
 from sdedge.names import choose
+from sdedge.registration import Registration, register
+from sdedge.search.combination import combine, incompatibility
 from sdedge.search.strategies.adarts import ADARTS
 from sdedge.search.strategies.beta_darts import BETA_DARTS
 from sdedge.search.strategies.cdarts import CDARTS
@@ -55,22 +53,14 @@ STRATEGIES: dict[str, Strategy] = {
     )
 }
 
-_LABELS = ("name", "summary", "paper", "excludes")
-# What a combination may have from one of its parts alone.
-_DECISIONS = {
-    "initial_alphas": "where alpha starts",
-    "relax": "how alpha becomes mixing weights",
-    "sample": "what is drawn for a pass",
-    "perturb": "what the weight step mixes with",
-    "beside": "what is added to every loss",
-    "alpha_gradient": "alpha's gradient",
-    "derive": "how the genotype is derived",
-    "decide": "what is decided after an epoch",
-    "measure": "what an epoch measures",
-    "stop": "when to stop",
-    "go_back": "when to go back",
-    "stages": "the stages",
-}
+
+def register_strategy(strategy: Strategy) -> Registration:
+    """Make a strategy from outside known by its name, alone and in combinations.
+
+    It stays known until the registration is undone, or to the end of its `with` block. Raises
+    ConfigError for a name that is taken or cannot be one.
+    """
+    return register(STRATEGIES, strategy.name, strategy, kind="strategy")
 
 
 def get_strategy(name: str) -> Strategy:
@@ -83,7 +73,7 @@ def get_strategy(name: str) -> Strategy:
     if len(set(names)) < len(names):
         raise ConfigError(f"strategy {name!r} names a part twice")
     parts = [STRATEGIES[part] for part in names]
-    return parts[0] if len(parts) == 1 else combine(parts)
+    return parts[0] if len(parts) == 1 else combine(parts, DARTS)
 
 
 def strategy_for(config: SearchConfig) -> Strategy:
@@ -94,47 +84,11 @@ def strategy_for(config: SearchConfig) -> Strategy:
     return strategy
 
 
-def combine(parts: Sequence[Strategy]) -> Strategy:
-    """One strategy of several, each of which may change other things than the others.
-
-    Penalties add up. Raises ConfigError, with the reason, for parts that do not combine.
-    """
-    for part in parts:
-        for other in parts:
-            if other.name in part.excludes:
-                reason = part.excludes[other.name]
-                raise ConfigError(f"{part.name} does not combine with {other.name}: {reason}")
-    changes: dict[str, Any] = {
-        "name": "+".join(part.name for part in parts),
-        "summary": "; ".join(part.summary for part in parts),
-        "paper": " ".join(dict.fromkeys(part.paper for part in parts)),
+def incompatible_with(strategy: Strategy) -> dict[str, str]:
+    """The strategies that one does not combine with, and why, in a sentence each."""
+    reasons = {
+        other.name: incompatibility(strategy, other, DARTS)
+        for other in STRATEGIES.values()
+        if other is not strategy
     }
-    others = [field.name for field in fields(Strategy) if field.name not in _LABELS]
-    for field in sorted(others, key=lambda field: field not in _DECISIONS):
-        changes[field] = _merged(field, parts)
-    return replace(DARTS, **changes)
-
-
-def _merged(field: str, parts: Sequence[Strategy]) -> Any:
-    usual = getattr(DARTS, field)
-    given = {part.name: value for part in parts if (value := getattr(part, field)) != usual}
-    if not given:
-        return usual
-    values = list(given.values())
-    if field in _DECISIONS and len(values) > 1:
-        raise ConfigError(f"{' and '.join(given)} do not combine: each decides {_DECISIONS[field]}")
-    if isinstance(usual, tuple):
-        return tuple(item for value in values for item in value)
-    if isinstance(usual, Mapping):
-        return _joined(field, given)
-    return values[0]
-
-
-def _joined(field: str, given: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    joined: dict[str, Any] = {}
-    for values in given.values():
-        for key, value in values.items():
-            if joined.setdefault(key, value) != value:
-                names = " and ".join(given)
-                raise ConfigError(f"{names} do not combine: their {field} differ in {key}")
-    return joined
+    return {name: reason for name, reason in reasons.items() if reason}

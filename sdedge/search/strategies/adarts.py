@@ -15,6 +15,5 @@ ADARTS = replace(
     name="adarts",
     summary="as pc-darts, and channel attention chooses the quarter that operations read",
     paper="https://arxiv.org/abs/2208.00791",
-    excludes={"pc-darts": "it is pc-darts with another choice of channels"},
     split=AttendedChannels,
 )

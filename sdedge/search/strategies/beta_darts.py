@@ -9,15 +9,16 @@ from dataclasses import replace
 from torch import Tensor
 
 from sdedge.search.alphas import Alphas, edge_rows
+from sdedge.search.scalars import ScheduledScalar, ScheduledScalars
 from sdedge.search.strategies.darts import DARTS
-from sdedge.search.strategy import Levels
 
-_GREATEST = 50.0  # weight of the penalty at the end
+BETA_DECAY = ScheduledScalar("beta_decay")  # weight of the penalty
+_MAX_WEIGHT = 50.0  # at the end
 
 
-def beta_decay(alphas: Alphas, levels: Levels) -> Tensor:
+def beta_decay(alphas: Alphas, scalars: ScheduledScalars) -> Tensor:
     """The penalty, averaged over the edges of all cell types."""
-    return levels["beta_decay"] * edge_rows(alphas).logsumexp(dim=1).mean()
+    return scalars[BETA_DECAY] * edge_rows(alphas).logsumexp(dim=1).mean()
 
 
 BETA_DARTS = replace(
@@ -25,6 +26,6 @@ BETA_DARTS = replace(
     name="beta",
     summary="a penalty that grows holds the mixing weights of an edge together",
     paper="https://arxiv.org/abs/2203.01665",
-    schedules={"beta_decay": lambda epoch, epochs: _GREATEST * epoch / epochs},
+    schedules={BETA_DECAY: lambda epoch, epochs: _MAX_WEIGHT * epoch / epochs},
     penalties=(beta_decay,),
 )

@@ -13,13 +13,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from sdedge.search.bilevel import Bilevel
+from sdedge.search.scalars import ScheduledScalar
+from sdedge.search.state import SearchState
 from sdedge.search.strategies.darts import DARTS
 from sdedge.search.tasks.task import TaskBatch
+from sdedge.search.traits import Trait
 from sdedge.space.supernet import MixingWeights, SupernetOutput
 
 _TEMPERATURE = 2.0
 _FIRST_PENALTY = 5.0
+HELD_BACK = ScheduledScalar("held_back")  # weight of the L1 penalty
 
 
 def divergence(search: Tensor, evaluation: Tensor) -> Tensor:
@@ -28,21 +31,18 @@ def divergence(search: Tensor, evaluation: Tensor) -> Tensor:
     return _TEMPERATURE**2 * F.kl_div(q, p, reduction="batchmean", log_target=True)
 
 
-def taught(
-    bilevel: Bilevel, weights: MixingWeights, output: SupernetOutput, batch: TaskBatch
+def evaluation_loss(
+    state: SearchState, weights: MixingWeights, output: SupernetOutput, batch: TaskBatch
 ) -> Tensor:
-    """What is added to the loss of the supernet's output (eq. 6)."""
-    companion = bilevel.companion
-    if companion is None:
-        raise TypeError("CDARTS needs an evaluation network")
-    evaluation = companion(batch.inputs, weights)
-    total = bilevel.task.loss(evaluation, batch).total
+    """The evaluation network's loss and its divergence from the supernet's output (eq. 6)."""
+    evaluation = state.companion_output(batch, weights)
+    total = state.output_loss(evaluation, batch).total
     total = total + divergence(output.logits, evaluation.logits)
     if not any(matrix.requires_grad for matrix in weights.values()):
         return total  # the step of the weights, which the penalty does not concern
-    free = companion.space.parameter_free
-    sizes = [bilevel.alphas[name][:, free].abs().sum(dim=1).mean() for name in weights]
-    return total + bilevel.levels["held_back"] * torch.stack(sizes).mean()
+    free = state.space.parameter_free
+    sizes = [state.alphas[name][:, free].abs().sum(dim=1).mean() for name in weights]
+    return total + state.scalars[HELD_BACK] * torch.stack(sizes).mean()
 
 
 CDARTS = replace(
@@ -51,14 +51,14 @@ CDARTS = replace(
     summary="the derived network learns beside the supernet, and each teaches the other",
     paper="https://arxiv.org/abs/2006.10724",
     settings={"batch_size": 128, "weight_lr": 0.05, "alpha_lr": 6e-4},
-    excludes={
-        **dict.fromkeys(("gdas", "snas"), "its network would be that of a draw"),
-        **dict.fromkeys(("pc-darts", "adarts"), "its derived network has no partial channels"),
-        **dict.fromkeys(("sdarts-rs", "sdarts-adv"), "its network would be of perturbed weights"),
-        "darts-minus": "its derived network has no auxiliary skip",
-        "darts-2nd": "a step ahead would be one of two networks",
-        "dots": "its topology search has mixing weights of another kind",
+    conflicts={
+        Trait.DRAWN_WEIGHTS: "its network would be that of a draw",
+        Trait.PARTIAL_CHANNELS: "its derived network has no partial channels",
+        Trait.PERTURBED_WEIGHTS: "its network would be of perturbed weights",
+        Trait.EXTRA_OPERATIONS: "its derived network has the operations of the space alone",
+        Trait.SECOND_ORDER: "a step ahead would be one of two networks",
+        Trait.EDGE_WEIGHTS: "its derived network has no edge weights",
     },
-    schedules={"held_back": lambda epoch, epochs: _FIRST_PENALTY * (1 - epoch / epochs)},
-    beside=taught,
+    schedules={HELD_BACK: lambda epoch, epochs: _FIRST_PENALTY * (1 - epoch / epochs)},
+    auxiliary_loss=evaluation_loss,
 )

@@ -4,17 +4,17 @@ Softmax over the operations of an edge; alpha descends the loss on the search ha
 weights taken as they are (first order) or one step ahead (second order, eq. 6 to 8).
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from sdedge.search.alphas import Alphas, initial_alphas
-from sdedge.search.bilevel import Bilevel
+from sdedge.search.state import SearchState
 from sdedge.search.strategy import Strategy
 from sdedge.search.tasks.task import TaskBatch
+from sdedge.search.traits import Trait
 from sdedge.space.supernet import MixingWeights
 
 # Length of the finite-difference step, divided by the norm of its direction (footnote 2).
@@ -26,14 +26,16 @@ def softmax_relaxation(alphas: Alphas) -> MixingWeights:
     return {name: alpha.softmax(dim=-1) for name, alpha in alphas.items()}
 
 
-def first_order_gradient(bilevel: Bilevel, train: TaskBatch, search: TaskBatch) -> Sequence[Tensor]:
+def first_order_gradient(
+    state: SearchState, train: TaskBatch, search: TaskBatch
+) -> Sequence[Tensor]:
     """dL_search/dalpha at the present weights; no weight gradient is computed."""
-    with bilevel.frozen():
-        return torch.autograd.grad(bilevel.search_loss(search), bilevel.alpha_list)
+    with state.frozen_weights():
+        return state.alpha_gradients(state.search_loss(search))
 
 
 def second_order_gradient(
-    bilevel: Bilevel, train: TaskBatch, search: TaskBatch
+    state: SearchState, train: TaskBatch, search: TaskBatch
 ) -> Sequence[Tensor]:
     """dL_search/dalpha at the weights one optimizer step ahead (eq. 7 and 8).
 
@@ -41,50 +43,18 @@ def second_order_gradient(
     dL_search(w')/dalpha - eta * d2L_train/(dalpha dw) v, where v = dL_search(w')/dw', and the
     second term is a central difference of dL_train/dalpha along v.
     """
-    parameters = bilevel.weight_list
-    group = bilevel.weight_optimizer.param_groups[0]
-    eta, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
-    gradients = torch.autograd.grad(
-        bilevel.loss(train).total, parameters, allow_unused=True, materialize_grads=True
-    )
-    with torch.no_grad():
-        ahead = []
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            buffer = bilevel.weight_optimizer.state[parameter].get("momentum_buffer")
-            step = gradient + decay * parameter
-            ahead.append(-eta * (step if buffer is None else step + momentum * buffer))
-
-    with _moved(parameters, ahead):
-        both = torch.autograd.grad(
-            bilevel.search_loss(search),
-            [*bilevel.alpha_list, *parameters],
-            allow_unused=True,
-            materialize_grads=True,
-        )
-    count = len(bilevel.alpha_list)
-    direct, direction = both[:count], both[count:]
+    with state.one_step_ahead(train):
+        direct, direction = state.gradients(state.search_loss(search))
     norm = torch.stack([d.square().sum() for d in direction]).sum().sqrt()
     epsilon = _DIFFERENCE / norm
 
     def train_gradient(distance: Tensor) -> Sequence[Tensor]:
-        with bilevel.frozen(), _moved(parameters, torch._foreach_mul(direction, distance)):
-            return torch.autograd.grad(bilevel.loss(train).total, bilevel.alpha_list)
+        with state.frozen_weights(), state.displaced(torch._foreach_mul(list(direction), distance)):
+            return state.alpha_gradients(state.loss(train).total)
 
     above, below = train_gradient(epsilon), train_gradient(-epsilon)
+    eta = state.weight_lr
     return [d - eta * (a - b) / (2 * epsilon) for d, a, b in zip(direct, above, below, strict=True)]
-
-
-@contextmanager
-def _moved(parameters: Sequence[Tensor], displacement: Sequence[Tensor]) -> Iterator[None]:
-    """Parameters displaced, and put back to the bit at the end."""
-    with torch.no_grad():
-        origin = [parameter.clone() for parameter in parameters]
-        torch._foreach_add_(list(parameters), list(displacement))
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            torch._foreach_copy_(list(parameters), origin)
 
 
 DARTS = Strategy(
@@ -100,6 +70,11 @@ DARTS_SECOND_ORDER = replace(
     DARTS,
     name="darts-2nd",
     summary="second order: alpha descends the search loss at the weights one step ahead",
+    conflicts={
+        Trait.DRAWN_WEIGHTS: "it takes one loss at several weights, and a draw differs each time",
+        Trait.RANDOM_PASSES: "it takes one loss at several weights, and what drops differs each "
+        "time",
+    },
     second_order=True,
     alpha_gradient=second_order_gradient,
 )

@@ -10,14 +10,17 @@ import torch
 from torch import Tensor
 
 from sdedge.search.alphas import Alphas
+from sdedge.search.scalars import ScheduledScalar, ScheduledScalars
 from sdedge.search.strategies.darts import DARTS, softmax_relaxation
-from sdedge.search.strategy import Levels
+from sdedge.search.traits import Trait
+
+AUXILIARY_SKIP = ScheduledScalar("auxiliary_skip")  # the factor
 
 
-def with_auxiliary_skip(alphas: Alphas, levels: Levels) -> dict[str, Tensor]:
+def with_auxiliary_skip(alphas: Alphas, scalars: ScheduledScalars) -> dict[str, Tensor]:
     """DARTS's mixing weights, and one for the auxiliary skip of each edge: one column more."""
     return {
-        name: torch.cat((w, levels["auxiliary_skip"].expand(w.shape[0], 1)), dim=1)
+        name: torch.cat((w, scalars[AUXILIARY_SKIP].expand(w.shape[0], 1)), dim=1)
         for name, w in softmax_relaxation(alphas).items()
     }
 
@@ -27,12 +30,8 @@ DARTS_MINUS = replace(
     name="darts-minus",
     summary="an auxiliary skip on every edge, which fades from 1 to 0",
     paper="https://arxiv.org/abs/2009.01027",
-    excludes={
-        "pc-darts": "its skips past the operations and edge weights leave no place for another",
-        "adarts": "its skips past the operations and edge weights leave no place for another",
-        "fair-darts": "its operations are weighed by a softmax",
-    },
+    conflicts={Trait.OWN_RELAXATION: "its operations are weighed by a softmax"},
     extra_operations=("auxiliary_skip",),
-    schedules={"auxiliary_skip": lambda epoch, epochs: 1 - epoch / max(1, epochs - 1)},
+    schedules={AUXILIARY_SKIP: lambda epoch, epochs: 1 - epoch / max(1, epochs - 1)},
     sample=with_auxiliary_skip,
 )

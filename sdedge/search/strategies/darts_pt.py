@@ -19,9 +19,11 @@ import torch
 from torch import Tensor
 
 from sdedge.config import SearchConfig
-from sdedge.search.bilevel import UNDECIDED, Bilevel
+from sdedge.search.fixed_weights import UNDECIDED
+from sdedge.search.state import Score, SearchState
 from sdedge.search.strategies.darts import DARTS
-from sdedge.search.strategy import Score, Stage, Strategy
+from sdedge.search.strategy import Stage, Strategy
+from sdedge.search.traits import Trait
 from sdedge.space.spaces import get_space
 from sdedge.space.supernet import MixingWeights
 
@@ -38,7 +40,7 @@ def search_and_decide(config: SearchConfig) -> list[Stage]:
 
     def deciding(strategy: Strategy) -> Strategy:
         # A perturbation would put weight on what was removed.
-        return replace(strategy, perturb=None, decide=partial(decide_by_removal, nodes=nodes))
+        return replace(strategy, perturb=None, on_epoch_end=partial(decide_by_removal, nodes=nodes))
 
     return [
         Stage(epochs=first),
@@ -59,40 +61,40 @@ def edges_of_nodes(inputs: Sequence[int]) -> list[list[int]]:
 
 
 def decide_by_removal(
-    bilevel: Bilevel, epoch: int, epochs: int, score: Score, *, nodes: Sequence[Sequence[int]]
+    state: SearchState, epoch: int, epochs: int, score: Score, *, nodes: Sequence[Sequence[int]]
 ) -> None:
     """Take this epoch's share of the decisions: first on each edge, then on each of `nodes`.
 
     They are spread evenly over the epochs, the first right after the first of them.
     """
     draw = random.Random(int(torch.randint(2**31, ())))  # scoring seeds torch's own numbers
-    (edges,) = {len(decided) for decided in bilevel.decided.values()}
+    (edges,) = {len(decided) for decided in state.fixed_weights.values()}
     share = (edges + len(nodes)) / epochs
     for turn in range(ceil(share * epoch), ceil(share * (epoch + 1))):
-        for kind, decided in bilevel.decided.items():
+        for kind, decided in state.fixed_weights.items():
             if turn < edges:
-                decide_operation(bilevel, kind, draw.choice(_open_edges(decided)), score)
+                decide_operation(state, kind, draw.choice(_open_edges(decided)), score)
             else:
-                decide_topology(bilevel, kind, draw.choice(_open_nodes(decided, nodes)), score)
+                decide_topology(state, kind, draw.choice(_open_nodes(decided, nodes)), score)
 
 
-def decide_operation(bilevel: Bilevel, kind: str, edge: int, score: Score) -> None:
+def decide_operation(state: SearchState, kind: str, edge: int, score: Score) -> None:
     """Keep the operation of an edge whose removal leaves the lowest score."""
-    weights = bilevel.weights()
+    weights = state.mixing_weights()
     candidates = range(_NONE + 1, weights[kind].shape[1])
     kept = min(candidates, key=lambda k: score(_without(weights, kind, (edge, k))))
-    decided = bilevel.decided[kind][edge]
+    decided = state.fixed_weights[kind][edge]
     decided.zero_()
     decided[kept] = 1.0
 
 
-def decide_topology(bilevel: Bilevel, kind: str, edges: Sequence[int], score: Score) -> None:
+def decide_topology(state: SearchState, kind: str, edges: Sequence[int], score: Score) -> None:
     """Of the edges of a node, remove the one whose removal leaves the highest score, to two."""
     left = list(edges)
     while len(left) > _EDGES_KEPT:
-        weights = bilevel.weights()
+        weights = state.mixing_weights()
         removed = max(left, key=_scored(score, weights, kind))
-        bilevel.decided[kind][removed] = 0.0
+        state.fixed_weights[kind][removed] = 0.0
         left.remove(removed)
 
 
@@ -116,21 +118,16 @@ def _open_nodes(decided: Tensor, nodes: Sequence[Sequence[int]]) -> list[Sequenc
     return [edges for edges in nodes if sum(has_operation[e] for e in edges) > _EDGES_KEPT]
 
 
-_TO_THE_END = "its decisions go on to the end"
-_ALL_MIXED = "it takes operations out of the mixture, and a draw is none"
 DARTS_PT = replace(
     DARTS,
     name="darts-pt",
     summary="after the search, each edge keeps the operation whose removal costs most accuracy",
     paper="https://arxiv.org/abs/2108.04392",
     settings={"epochs": sum(_EPOCHS)},
-    excludes={
-        "darts-plus": _TO_THE_END,
-        "robust-es": _TO_THE_END,
-        "gdas": _ALL_MIXED,
-        "snas": _ALL_MIXED,
-        "darts-minus": "its auxiliary skip is one more operation than can be decided on",
-        "pc-darts": "its edges are weighed by alpha, and decided edges by nothing",
+    conflicts={
+        Trait.DRAWN_WEIGHTS: "it takes operations out of the mixture, and a draw is none",
+        Trait.EXTRA_OPERATIONS: "it decides on the operations of the space, and on no other",
+        Trait.EDGE_WEIGHTS: "edges are weighed by alpha, and decided edges by nothing",
     },
     stages=search_and_decide,
 )

@@ -21,13 +21,16 @@ from torch import Tensor
 from sdedge.config import SearchConfig
 from sdedge.genotype import DARTS_OPERATIONS, PARAMETER_FREE_OPERATIONS
 from sdedge.search.alphas import Alphas
+from sdedge.search.scalars import Schedule, ScheduledScalar, ScheduledScalars
 from sdedge.search.strategies.darts import DARTS
 from sdedge.search.strategies.fair_darts import zeros
 from sdedge.search.strategies.p_darts import strongest
-from sdedge.search.strategy import Allowed, Levels, Stage, Strategy
+from sdedge.search.strategy import OperationMask, Stage, Strategy
+from sdedge.search.traits import Trait
 from sdedge.space.space import SearchSpace
 from sdedge.space.supernet import MixingWeights
 
+TEMPERATURE = ScheduledScalar("pair_temperature")
 _EPOCHS = (30, 40)
 _HOTTEST, _COLDEST = 10.0, 0.02
 _BETWEEN_OPERATIONS = 1e-3  # of the temperature between pairs
@@ -43,7 +46,7 @@ def two_stages(config: SearchConfig) -> list[Stage]:
     def of_topology(strategy: Strategy) -> Strategy:
         return replace(
             strategy,
-            schedules={**strategy.schedules, "temperature": cooling},
+            schedules={**strategy.schedules, TEMPERATURE: cooling},
             single_level=True,
             initial_alphas=zeros_and_pairs,
             relax=best_pairs,
@@ -56,7 +59,7 @@ def two_stages(config: SearchConfig) -> list[Stage]:
     ]
 
 
-def falling_temperature(warmup: float) -> Callable[[int, int], float]:
+def falling_temperature(warmup: float) -> Schedule:
     """From 10 to 0.02 by the same factor an epoch, once the warmup of alpha is over."""
 
     def temperature(epoch: int, epochs: int) -> float:
@@ -75,7 +78,7 @@ def grouped_softmax(alphas: Alphas) -> MixingWeights:
     }
 
 
-def best_of_each_group(weights: MixingWeights) -> Allowed:
+def best_of_each_group(weights: MixingWeights) -> OperationMask:
     """On each edge the best convolution, and the best operation without weights but `none`."""
     return {
         name: torch.cat(
@@ -100,9 +103,9 @@ def zeros_and_pairs(space: SearchSpace, device: torch.device) -> dict[str, Tenso
     return {**zeros(space, device), **pairs}
 
 
-def mixed_pairs(alphas: Alphas, levels: Levels) -> dict[str, Tensor]:
+def mixed_pairs(alphas: Alphas, scalars: ScheduledScalars) -> dict[str, Tensor]:
     """The weight of each edge, a softmax over pairs, times a softmax over its operations."""
-    temperature = levels["temperature"]
+    temperature = scalars[TEMPERATURE]
     return _weighed(alphas, lambda logits: (logits / temperature).softmax(dim=0), temperature)
 
 
@@ -149,24 +152,17 @@ def pairs_of(inputs: int) -> list[tuple[int, int]]:
     return list(combinations(range(inputs), 2))
 
 
-_NOT_DRAWN = "its topology search mixes by pairs of edges, and draws nothing"
-_TO_THE_END = "its stages go on to their ends"
-_NO_BOX = "edges that are ruled out have no weights to perturb"
 DOTS = replace(
     DARTS,
     name="dots",
     summary="operations within two groups first; then, anew, pairs of edges for each node",
     paper="https://arxiv.org/abs/2010.04969",
     settings={"epochs": sum(_EPOCHS), "alpha_betas": (0.9, 0.999), "alpha_warmup": 0.5},
-    excludes={
-        "darts-plus": _TO_THE_END,
-        "robust-es": _TO_THE_END,
-        "gdas": _NOT_DRAWN,
-        "snas": _NOT_DRAWN,
-        "darts-minus": "its auxiliary skips would fade and come back",
-        "pc-darts": "both weigh the edges of a node",
-        "sdarts-rs": _NO_BOX,
-        "sdarts-adv": _NO_BOX,
+    traits=frozenset({Trait.EDGE_WEIGHTS}),
+    conflicts={
+        Trait.DRAWN_WEIGHTS: "its topology search mixes by pairs of edges, and draws nothing",
+        Trait.EXTRA_OPERATIONS: "its topology search has two operations an edge, and no other",
+        Trait.PERTURBED_WEIGHTS: "edges that are ruled out have no weights to perturb",
     },
     excluded_spaces={
         "nas-bench-201": "every edge there has one operation, so there is no topology to choose"

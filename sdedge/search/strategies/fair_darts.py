@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from sdedge.search.alphas import Alphas, edge_rows, normal_alphas
+from sdedge.search.scalars import ScheduledScalars
 from sdedge.search.strategies.darts import DARTS
-from sdedge.search.strategy import Levels
 from sdedge.space.space import SearchSpace
 from sdedge.space.supernet import MixingWeights
 
@@ -30,7 +30,7 @@ def sigmoids(alphas: Alphas) -> MixingWeights:
     return {name: alpha.sigmoid() * _kept(alpha) for name, alpha in alphas.items()}
 
 
-def zero_one_loss(alphas: Alphas, levels: Levels) -> Tensor:
+def zero_one_loss(alphas: Alphas, scalars: ScheduledScalars) -> Tensor:
     """-10 times the mean squared distance of all sigmoids from one half."""
     some = edge_rows(alphas)[:, _NONE + 1 :]
     return -_ZERO_ONE_WEIGHT * (some.sigmoid() - 0.5).square().mean()

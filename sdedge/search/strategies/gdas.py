@@ -10,20 +10,16 @@ import torch
 from torch import Tensor
 
 from sdedge.search.alphas import Alphas
+from sdedge.search.scalars import ScheduledScalar, ScheduledScalars
 from sdedge.search.strategies.darts import DARTS
-from sdedge.search.strategy import Levels
+from sdedge.search.traits import Trait
 
-# What does not combine with mixing weights that are drawn anew for every pass.
-NOT_WITH_DRAWS = {
-    "darts-2nd": "it takes one loss at several weights, and a draw differs each time",
-    "pc-darts": "its edge weights are not drawn",
-    "adarts": "its edge weights are not drawn",
-}
+TEMPERATURE = ScheduledScalar("temperature")  # of the Gumbel softmax
 
 
-def one_hot_sample(alphas: Alphas, levels: Levels) -> dict[str, Tensor]:
+def one_hot_sample(alphas: Alphas, scalars: ScheduledScalars) -> dict[str, Tensor]:
     """1 for the operation drawn on each edge, 0 elsewhere; differentiable in every alpha."""
-    return {name: _one_hot(alpha, levels["temperature"]) for name, alpha in alphas.items()}
+    return {name: _one_hot(alpha, scalars[TEMPERATURE]) for name, alpha in alphas.items()}
 
 
 def gumbel_softmax(alpha: Tensor, temperature: Tensor) -> Tensor:
@@ -44,8 +40,9 @@ GDAS = replace(
     summary="every pass samples one operation an edge, and computes no other",
     paper="https://arxiv.org/abs/1910.04465",
     settings={"epochs": 250},
-    excludes=NOT_WITH_DRAWS,
-    schedules={"temperature": lambda epoch, epochs: 10 - 9.9 * epoch / max(1, epochs - 1)},
+    traits=frozenset({Trait.DRAWN_WEIGHTS}),
+    conflicts={Trait.EDGE_WEIGHTS: "it draws operations, and no edges"},
+    schedules={TEMPERATURE: lambda epoch, epochs: 10 - 9.9 * epoch / max(1, epochs - 1)},
     sample=one_hot_sample,
     sparse=True,
 )

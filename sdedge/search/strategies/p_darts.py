@@ -6,7 +6,7 @@ fades, and the normal cell keeps at most two of them (section 3.3).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -15,8 +15,10 @@ from torch import Tensor
 
 from sdedge.config import SearchConfig
 from sdedge.genotype import DARTS_OPERATIONS, Genotype
+from sdedge.search.scalars import SKIP_DROPOUT, Schedule
 from sdedge.search.strategies.darts import DARTS
-from sdedge.search.strategy import Allowed, Stage, Strategy
+from sdedge.search.strategy import OperationMask, Stage, Strategy
+from sdedge.search.traits import Trait
 from sdedge.space.darts.cell import edge_index
 from sdedge.space.darts.derive import derive_darts
 from sdedge.space.supernet import MixingWeights
@@ -44,11 +46,11 @@ def three_stages(config: SearchConfig) -> list[Stage]:
     ]
 
 
-def _dropping_skips(share: Callable[[int, int], float], strategy: Strategy) -> Strategy:
-    return replace(strategy, schedules={**strategy.schedules, "skip_dropout": share})
+def _dropping_skips(share: Schedule, strategy: Strategy) -> Strategy:
+    return replace(strategy, schedules={**strategy.schedules, SKIP_DROPOUT: share})
 
 
-def keep_strongest(weights: MixingWeights, keep: int) -> Allowed:
+def keep_strongest(weights: MixingWeights, keep: int) -> OperationMask:
     """The `keep` strongest operations of each edge of all cell types."""
     return {name: strongest(matrix, keep) for name, matrix in weights.items()}
 
@@ -59,7 +61,7 @@ def strongest(weights: Tensor, keep: int) -> Tensor:
     return kept.scatter_(1, weights.topk(keep, dim=1).indices, True)
 
 
-def dropout_on_skips(start: float, warmup: float) -> Callable[[int, int], float]:
+def dropout_on_skips(start: float, warmup: float) -> Schedule:
     """Falls a little during the warmup of alpha, and exponentially after (the authors' code)."""
 
     def share(epoch: int, epochs: int) -> float:
@@ -103,11 +105,7 @@ P_DARTS = replace(
         "alpha_lr": 6e-4,
         "alpha_warmup": 0.4,  # 10 of the 25 epochs of a stage
     },
-    excludes={
-        "darts-plus": "its stages go on to their ends",
-        "robust-es": "its stages go on to their ends",
-        "robust-ada": "its stages go on to their ends",
-    },
+    traits=frozenset({Trait.RANDOM_PASSES}),
     excluded_spaces={
         "nas-bench-201": "its stages have deeper and deeper supernets, and the benchmark fixes the "
         "depth"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sdedge.search.alphas import Alphas, initial_alphas
 from sdedge.search.strategies.darts import DARTS
+from sdedge.search.traits import Trait
 from sdedge.space.space import SearchSpace
 from sdedge.space.supernet import MixingWeights
 
@@ -52,6 +53,7 @@ PC_DARTS = replace(
         "alpha_lr": 6e-4,
         "alpha_warmup": 0.3,  # 15 of 50 epochs
     },
+    traits=frozenset({Trait.EDGE_WEIGHTS}),
     partial=4,
     initial_alphas=alphas_and_edge_weights,
     relax=edge_normalised,

@@ -14,11 +14,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sdedge.search.bilevel import Bilevel
 from sdedge.search.curvature import largest_eigenvalue
+from sdedge.search.scalars import DROP_PATH
+from sdedge.search.state import SearchState
 from sdedge.search.strategies.darts import DARTS
 from sdedge.search.strategy import Record, Strategy
 from sdedge.search.tasks.task import TaskBatch
+from sdedge.search.traits import Trait
 
 _EVERY = 2  # epochs
 _WINDOW = 5  # measurements in the moving average
@@ -30,27 +32,25 @@ _DROPPED = 0.2  # share of the samples at the end
 
 
 @torch.enable_grad()
-def alpha_eigenvalue(bilevel: Bilevel, epoch: int, batch: TaskBatch) -> Mapping[str, float]:
+def alpha_eigenvalue(state: SearchState, epoch: int, batch: TaskBatch) -> Mapping[str, float]:
     """The largest eigenvalue, of one batch, every other epoch; alpha's decay is part of the loss.
 
     The plain supernet computes it, as no fused operator has a second derivative.
     """
     if epoch % _EVERY:
         return {}
-    alphas, supernet = bilevel.alpha_list, bilevel.supernet
-    decay = bilevel.alpha_optimizer.param_groups[0]["weight_decay"]
-    impl, supernet.impl = supernet.impl, "reference"
-    with bilevel.frozen():
-        slopes = torch.autograd.grad(bilevel.search_loss(batch), alphas, create_graph=True)
-    supernet.impl = impl
-    slope = torch.cat([s.flatten() for s in slopes])
+    with state.plain(), state.frozen_weights():
+        gradients = state.alpha_gradients(state.search_loss(batch), create_graph=True)
+    gradient = torch.cat([g.flatten() for g in gradients])
 
-    def product(vector: Tensor) -> Tensor:
-        bent = torch.autograd.grad(slope @ vector, alphas, retain_graph=True)
-        total: Tensor = torch.cat([b.flatten() for b in bent]) + decay * vector
+    def hessian_vector_product(vector: Tensor) -> Tensor:
+        products = torch.autograd.grad(
+            gradient @ vector, list(state.alphas.values()), retain_graph=True
+        )
+        total: Tensor = torch.cat([p.flatten() for p in products]) + state.alpha_decay * vector
         return total
 
-    return {_EIGENVALUE: largest_eigenvalue(product, torch.randn_like(slope))}
+    return {_EIGENVALUE: largest_eigenvalue(hessian_vector_product, torch.randn_like(gradient))}
 
 
 def before_the_rise(records: Sequence[Record]) -> int | None:
@@ -79,10 +79,8 @@ ROBUST_L2 = replace(
 )
 ROBUST_DROP_PATH = replace(
     _robust("robust-dp", "operations drop whole images, more and more; identity skips do not"),
-    excludes={
-        "darts-2nd": "it takes one loss at several weights, and what drops differs each time"
-    },
-    schedules={"drop_path": lambda epoch, epochs: _DROPPED * epoch / max(1, epochs - 1)},
+    traits=frozenset({Trait.RANDOM_PASSES}),
+    schedules={DROP_PATH: lambda epoch, epochs: _DROPPED * epoch / max(1, epochs - 1)},
 )
 ROBUST_STOP = replace(
     _robust("robust-es", "the search ends when the loss gets sharp in alpha, with an earlier cell"),
@@ -90,8 +88,11 @@ ROBUST_STOP = replace(
     stop=before_the_rise,
 )
 ROBUST_ADAPTIVE = replace(
-    _robust("robust-ada", "the search goes back when the loss gets sharp, and decays more"),
-    excludes={"darts-plus": "it ends the search, which the other takes back and on"},
+    _robust(
+        "robust-ada",
+        "restores an earlier epoch with 10x weight decay when the Hessian's largest eigenvalue "
+        "rises",
+    ),
     measure=alpha_eigenvalue,
     go_back=before_the_rise,
 )

@@ -11,14 +11,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sdedge.search.bilevel import Bilevel
+from sdedge.search.scalars import ScheduledScalar
+from sdedge.search.state import SearchState
 from sdedge.search.strategies.darts import DARTS
 from sdedge.search.strategy import Strategy
 from sdedge.search.tasks.task import TaskBatch
 from sdedge.space.supernet import MixingWeights
 
+RADIUS = ScheduledScalar("radius")
 _STEPS = 7  # of the ascent
-_LEAST = 1e-12  # keeps an edge without any weight at nothing
+_MIN_SUM = 1e-12  # keeps an edge without any weight at nothing
 
 
 def radius(epoch: int, epochs: int) -> float:
@@ -27,47 +29,44 @@ def radius(epoch: int, epochs: int) -> float:
 
 
 def random_perturbation(
-    bilevel: Bilevel, weights: MixingWeights, train: TaskBatch
+    state: SearchState, weights: MixingWeights, train: TaskBatch
 ) -> dict[str, Tensor]:
     """Uniform noise within the box."""
-    size = bilevel.levels["radius"]
+    size = state.scalars[RADIUS]
     return {name: _like(w, w + size * _uniform(w)) for name, w in weights.items()}
 
 
 def adversarial_perturbation(
-    bilevel: Bilevel, weights: MixingWeights, train: TaskBatch
+    state: SearchState, weights: MixingWeights, train: TaskBatch
 ) -> dict[str, Tensor]:
     """Seven sign steps up the training loss from a random start; kept only if the loss rose.
 
     The supernet evaluates meanwhile, so that its running statistics stay as they are.
     """
-    size, supernet = bilevel.levels["radius"], bilevel.supernet
-    training = supernet.training
-    supernet.eval()
-    with bilevel.frozen():
-        start = bilevel.loss_with(train, weights).total.detach()
+    size = state.scalars[RADIUS]
+    with state.evaluating(), state.frozen_weights():
+        start = state.loss_with(train, weights).total.detach()
         moved = {name: _like(w, w + size * _uniform(w)) for name, w in weights.items()}
         for _ in range(_STEPS):
-            moved = _ascended(bilevel, weights, moved, train, size)
-        reached = bilevel.loss_with(train, moved).total.detach()
-    supernet.train(training)
+            moved = _ascended(state, weights, moved, train, size)
+        reached = state.loss_with(train, moved).total.detach()
     rose = reached > start
     return {name: torch.where(rose, moved[name], w) for name, w in weights.items()}
 
 
 def _ascended(
-    bilevel: Bilevel,
+    state: SearchState,
     weights: MixingWeights,
     moved: Mapping[str, Tensor],
     train: TaskBatch,
     size: Tensor,
 ) -> dict[str, Tensor]:
     leaves = {name: w.detach().requires_grad_() for name, w in moved.items()}
-    loss = bilevel.loss_with(train, leaves).total
-    slopes = torch.autograd.grad(loss, list(leaves.values()))
+    loss = state.loss_with(train, leaves).total
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
     ascended = {}
-    for (name, leaf), slope in zip(leaves.items(), slopes, strict=True):
-        away = leaf.detach() + 2 * size / _STEPS * slope.sign() - weights[name]
+    for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True):
+        away = leaf.detach() + 2 * size / _STEPS * gradient.sign() - weights[name]
         ascended[name] = _like(weights[name], weights[name] + away.clamp(-size, size))
     return ascended
 
@@ -80,7 +79,7 @@ def _like(weights: Tensor, moved: Tensor) -> Tensor:
     """Moved weights within [0, 1], and with the sum that each edge had."""
     clipped = moved.clamp(0, 1)
     return clipped * (
-        weights.sum(dim=1, keepdim=True) / clipped.sum(dim=1, keepdim=True).clamp_min(_LEAST)
+        weights.sum(dim=1, keepdim=True) / clipped.sum(dim=1, keepdim=True).clamp_min(_MIN_SUM)
     )
 
 
@@ -90,7 +89,7 @@ def _sdarts(name: str, summary: str) -> Strategy:
         name=name,
         summary=summary,
         paper="https://arxiv.org/abs/2002.05283",
-        schedules={"radius": radius},
+        schedules={RADIUS: radius},
     )
 
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from sdedge.search.alphas import Alphas, normal_alphas
+from sdedge.search.scalars import ScheduledScalars
 from sdedge.search.strategies.darts import DARTS
-from sdedge.search.strategies.gdas import NOT_WITH_DRAWS, gumbel_softmax
-from sdedge.search.strategy import Levels
+from sdedge.search.strategies.gdas import TEMPERATURE, gumbel_softmax
+from sdedge.search.traits import Trait
 from sdedge.space.space import SearchSpace
 
 _COLDEST = 0.03
@@ -23,9 +24,9 @@ def around_one(space: SearchSpace, device: torch.device) -> dict[str, Tensor]:
     return normal_alphas(space, device, mean=1.0, spread=0.01)
 
 
-def relaxed_sample(alphas: Alphas, levels: Levels) -> dict[str, Tensor]:
+def relaxed_sample(alphas: Alphas, scalars: ScheduledScalars) -> dict[str, Tensor]:
     """Softmax of alpha and Gumbel noise at the present temperature."""
-    return {name: gumbel_softmax(alpha, levels["temperature"]) for name, alpha in alphas.items()}
+    return {name: gumbel_softmax(alpha, scalars[TEMPERATURE]) for name, alpha in alphas.items()}
 
 
 SNAS = replace(
@@ -34,8 +35,9 @@ SNAS = replace(
     summary="every pass mixes by a relaxed sample; alpha learns from the training batch",
     paper="https://arxiv.org/abs/1812.09926",
     settings={"epochs": 150},
-    excludes=NOT_WITH_DRAWS,
-    schedules={"temperature": lambda epoch, epochs: 1 - (1 - _COLDEST) * epoch / epochs},
+    traits=frozenset({Trait.DRAWN_WEIGHTS}),
+    conflicts={Trait.EDGE_WEIGHTS: "it draws operations, and no edges"},
+    schedules={TEMPERATURE: lambda epoch, epochs: 1 - (1 - _COLDEST) * epoch / epochs},
     single_level=True,
     initial_alphas=around_one,
     sample=relaxed_sample,

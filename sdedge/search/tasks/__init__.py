@@ -6,6 +6,7 @@ from functools import partial
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Channels
 from sdedge.names import choose
+from sdedge.registration import Registration, register
 from sdedge.search.tasks.colorization import ColorizationTask
 from sdedge.search.tasks.jigsaw import JigsawTask
 from sdedge.search.tasks.rotation import RotationTask
@@ -27,6 +28,15 @@ TASKS: dict[str, Callable[[SearchConfig, TaskSetting], Task]] = {
     "jigsaw": partial(JigsawTask, classify=False),
     "joint-jigsaw": partial(JigsawTask, classify=True),
 }
+
+
+def register_task(name: str, build: Callable[[SearchConfig, TaskSetting], Task]) -> Registration:
+    """Make a task from outside known as `name`; `build` makes it for a search.
+
+    It stays known until the registration is undone, or to the end of its `with` block. Raises
+    ConfigError for a name that is taken or cannot be one.
+    """
+    return register(TASKS, name, build, kind="task")
 
 
 def task_name(name: object) -> str:
