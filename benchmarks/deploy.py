@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from rich.console import Console
 
-from sdedge.cli.output import console, percent, print_json, table
+from sdedge.cli.output import console, print_json, table
+from sdedge.cli.render.figures import percent
 from sdedge.data.dataset import Dataset
 from sdedge.data.pipeline import Batches
 from sdedge.deploy.formats.onnx.verify import (

@@ -30,7 +30,8 @@ from rich.text import Text
 from stepper import Child, Form, Setting, Stepper
 from torch import Tensor
 
-from sdedge.cli.output import console, mebibytes, print_json, table
+from sdedge.cli.output import console, print_json, table
+from sdedge.cli.render.figures import mebibytes
 from sdedge.device import select_device
 from sdedge.environment import describe_environment
 from sdedge.errors import BenchError, SdedgeError

@@ -73,13 +73,14 @@ def compare(
     from sdedge.cli.render import compare as compare_events  # noqa: F401 - registers them
     from sdedge.cli.render.progress import ConsoleReporter
     from sdedge.pipeline.compare import compare as run_comparison
+    from sdedge.pipeline.settings import refuse_with_resume
 
     if markdown + latex + json_output > 1:
         raise ConfigError("--markdown, --latex and --json exclude each other")
     out = console(json_output=markdown or latex or json_output)
     given = _given(context)
     if resume:
-        options.refuse_with_resume(sorted(given - _WITH_RESUME))
+        refuse_with_resume(sorted(given - _WITH_RESUME))
     with ConsoleReporter(out) as reporter:
         result = run_comparison(
             strategies,

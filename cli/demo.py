@@ -4,8 +4,9 @@ import time
 
 from sdedge.cli import options
 from sdedge.cli.export import start_export
-from sdedge.cli.output import console, duration, guarded, print_json, shown
+from sdedge.cli.output import console, guarded, print_json, shown
 from sdedge.cli.render.bench import bench_reporter, print_bench
+from sdedge.cli.render.figures import duration
 from sdedge.cli.search import search_and_show
 from sdedge.cli.train import train_and_show
 from sdedge.lock import lock_folder

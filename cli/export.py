@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
 from sdedge.cli import options
-from sdedge.cli.output import console, few_images, guarded, percent, print_json, shown
+from sdedge.cli.output import console, guarded, print_json, shown
 from sdedge.cli.render.checks import print_verdict
+from sdedge.cli.render.figures import few_images, percent
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,7 +4,6 @@ import os
 
 import typer
 
-from sdedge import __version__
 from sdedge.cli import genotype, nasbench, targets, terminal
 from sdedge.cli.app import App
 from sdedge.cli.bench import bench
@@ -19,6 +18,7 @@ from sdedge.cli.search import search
 from sdedge.cli.strategies import strategies
 from sdedge.cli.train import train
 from sdedge.resources import cpu_quota, usable_cpus
+from sdedge.version import __version__
 
 app = App(
     name="sdedge",

@@ -98,13 +98,6 @@ def _value_type(kind: Any) -> Any:
     return parts[0] if parts else kind
 
 
-def refuse_with_resume(given: Collection[str]) -> None:
-    """A resumed run keeps its settings; ConfigError names those that came with --resume."""
-    if given:
-        names = ", ".join("--" + name.replace("_", "-") for name in given)
-        raise ConfigError(f"--resume goes on with the run's own settings; leave out {names}")
-
-
 def image_shape(text: str | None) -> tuple[int, ...] | None:
     """The three dimensions that --shape gives, in the model's order; ConfigError for others."""
     if text is None:

@@ -1,3 +1,3 @@
 """sdedge: search, train, export and profile small convolutional networks for edge devices."""
 
-__version__ = "0.1.0"
+from sdedge.version import __version__ as __version__

@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import torch
 
-from sdedge import __version__, versions
+from sdedge import versions
 from sdedge.kernels import dispatch
 from sdedge.resources import usable_cpus
+from sdedge.version import __version__
 
 _PACKAGES = ("torch", "torchvision", "triton", "numpy", "onnx", "onnxruntime", "safetensors")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sdedge import __version__, versions
+from sdedge import versions
+from sdedge.version import __version__
 
 ROOT = Path(__file__).parents[1]
 # Folder in the tree -> the package it installs as.

@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from sdedge.cli.output import limits_text, mebibytes, shown, table, threads_text
+from sdedge.cli.output import shown, table
 from sdedge.cli.render.checks import print_verdict
+from sdedge.cli.render.figures import limits_text, mebibytes, threads_text
 from sdedge.cli.render.predictions import print_reports
 from sdedge.cli.render.scores import print_scores
-from sdedge.pipeline.events import Event, Notice, Reporter
+from sdedge.events import Event, Notice, Reporter
 
 if TYPE_CHECKING:
     from sdedge.deploy.latency.profiler import Measurement

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from sdedge.cli.output import kilobytes, milliseconds, table
+from sdedge.cli.output import table
+from sdedge.cli.render.figures import kilobytes, milliseconds
 from sdedge.config import LIMIT_NAMES
 
 if TYPE_CHECKING:

@@ -2,8 +2,9 @@
 
 from rich.console import Console
 
-from sdedge.cli.output import duration, shown, table
+from sdedge.cli.output import shown, table
 from sdedge.cli.render import images as images  # registers the events of its data sets
+from sdedge.cli.render.figures import duration
 from sdedge.cli.render.progress import render
 from sdedge.compare.plan import FILE
 from sdedge.compare.recipes import get_recipe

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from sdedge.cli.output import kilobytes, shown, table
+from sdedge.cli.output import shown, table
+from sdedge.cli.render.figures import kilobytes
 
 if TYPE_CHECKING:
     from sdedge.pipeline.memory import MemoryResult

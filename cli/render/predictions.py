@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from sdedge.cli.output import kilobytes, milliseconds, shown, table, threads_text
+from sdedge.cli.output import shown, table
 from sdedge.cli.render.checks import CHECK_COLUMNS, check_cells, print_estimate
+from sdedge.cli.render.figures import kilobytes, milliseconds, threads_text
 from sdedge.config import LIMIT_NAMES
 
 if TYPE_CHECKING:

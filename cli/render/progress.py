@@ -11,14 +11,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from sdedge.cli.output import (
-    architecture_lines,
-    duration,
-    limit_amount,
-    mebibytes,
-    percent,
-    shown,
-)
+from sdedge.cli.output import architecture_lines, shown
+from sdedge.cli.render.figures import duration, limit_amount, mebibytes, percent
 from sdedge.config import LIMIT_NAMES
 from sdedge.counted import counted
 from sdedge.events import Event, Notice, Progressed

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from sdedge.cli.output import percent, shown, table
+from sdedge.cli.output import shown, table
+from sdedge.cli.render.figures import percent
 
 if TYPE_CHECKING:
     from sdedge.deploy.fit.mlperf import Comparison, Score

@@ -4,15 +4,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sdedge.cli.output import (
-    architecture_lines,
-    duration,
-    limits_text,
-    percent,
-    shown,
-)
+from sdedge.cli.output import architecture_lines, shown
 from sdedge.cli.render import images as images  # registers the events of its data set
 from sdedge.cli.render.benchmark import show_cells
+from sdedge.cli.render.figures import duration, limits_text, percent
 from sdedge.cli.render.progress import render
 from sdedge.config import SearchConfig
 from sdedge.counted import counted

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from sdedge.cli.output import shown, table, threads_text
+from sdedge.cli.output import shown, table
+from sdedge.cli.render.figures import threads_text
 
 if TYPE_CHECKING:
     from sdedge.deploy.targets.band import ErrorBand

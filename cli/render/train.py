@@ -2,8 +2,9 @@
 
 from rich.console import Console
 
-from sdedge.cli.output import accuracy_on, duration, percent, shown
+from sdedge.cli.output import shown
 from sdedge.cli.render import images as images  # registers the events of its data set
+from sdedge.cli.render.figures import accuracy_on, duration, percent
 from sdedge.cli.render.progress import render
 from sdedge.counted import counted
 from sdedge.pipeline.train import TrainResult, TrainStarted

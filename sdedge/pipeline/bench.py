@@ -12,7 +12,7 @@ from sdedge.deploy.ir.graph import Precision
 from sdedge.deploy.latency import profiler
 from sdedge.deploy.targets.target import HOST
 from sdedge.errors import ConfigError
-from sdedge.pipeline.events import Notice, Reporter, silent
+from sdedge.events import Notice, Reporter, silent
 from sdedge.pipeline.exported import ExportedNetwork, ModelLike
 from sdedge.pipeline.predict import (
     TargetLike,

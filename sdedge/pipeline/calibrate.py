@@ -9,7 +9,7 @@ from sdedge.deploy.board.calibrate import calibrate, count_unsettled, read_resul
 from sdedge.deploy.targets.target import HOST, Target, check_name, save_target
 from sdedge.errors import ConfigError
 from sdedge.escape import quoted
-from sdedge.pipeline.events import Notice, Reporter, silent
+from sdedge.events import Notice, Reporter, silent
 
 MAX_RAM_MB = 2**24  # 16 TB
 

@@ -13,9 +13,9 @@ from sdedge.deploy.fit.requirements import Requirements
 from sdedge.deploy.ir.graph import Precision
 from sdedge.deploy.latency.profiler import Measurement
 from sdedge.errors import ConfigError, RunError
+from sdedge.events import Notice, Reporter
 from sdedge.files import write_json
 from sdedge.paths import checked_path
-from sdedge.pipeline.events import Notice, Reporter
 from sdedge.pipeline.runs import HasRun, open_run
 from sdedge.pipeline.verdict import stored_requirements
 from sdedge.run import RunDir, read_json

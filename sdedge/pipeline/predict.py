@@ -13,8 +13,8 @@ from sdedge.deploy.latency.profiler import Measurement
 from sdedge.deploy.targets.target import HOST, Target, list_targets, load_target
 from sdedge.errors import ConfigError
 from sdedge.escape import quoted
+from sdedge.events import Event, Reporter, silent
 from sdedge.files import write_json
-from sdedge.pipeline.events import Event, Reporter, silent
 from sdedge.pipeline.exported import ExportedNetwork, ModelLike
 
 ALL = "all"

@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from sdedge.cli.memory import memory
-from sdedge.cli.output import kilobytes
+from sdedge.cli.render.figures import kilobytes
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.memory.plan import flash_bytes, plan_memory

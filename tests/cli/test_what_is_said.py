@@ -8,7 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from sdedge.cli.output import accuracy_on, few_images
+from sdedge.cli.render.figures import accuracy_on, few_images
 from sdedge.cli.render.search import show_search
 from sdedge.cli.render.train import show_training
 from sdedge.compare.summary import undecided_searches

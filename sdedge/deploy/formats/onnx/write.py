@@ -13,13 +13,13 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-import sdedge
 from sdedge.deploy.formats.onnx.order import in_best_order
 from sdedge.deploy.ir.program import INPUT, OUTPUT, Node, Program
 from sdedge.deploy.ir.trace import to_program
 from sdedge.schema import encode_json
 from sdedge.space.darts.network import Network
 from sdedge.space.saved import NetworkDescription
+from sdedge.version import __version__
 
 BATCH = "batch"
 # No node here needs more, and 13 is the first with INT8 weights scaled by channel; onnxruntime
@@ -98,7 +98,7 @@ def to_model(
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="sdedge",
-        producer_version=sdedge.__version__,
+        producer_version=__version__,
     )
     helper.set_model_props(model, dict(metadata))
     return model
@@ -136,5 +136,5 @@ def _metadata(description: NetworkDescription, *, normalize: bool) -> dict[str, 
         "classes": encode_json(description.classes, source="classes"),
         "preprocessing": encode_json(preprocessing, source="preprocessing"),
         "genotype": encode_json(description.genotype.to_dict(), source="genotype"),
-        "sdedge_version": sdedge.__version__,
+        "sdedge_version": __version__,
     }
