@@ -98,7 +98,7 @@ def load_optimizer_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor], 
             tensor = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor).detach()
         state.setdefault(int(index), {})[key] = tensor
     if any(set(entries) not in _OPTIMIZER_STATES for entries in state.values()):
-        raise RunError(f"{path} holds the state of no optimizer of sdedge")
+        raise RunError(f"{path} holds optimizer state that is neither of SGD nor of Adam")
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 

@@ -16,7 +16,7 @@ from sdedge.errors import ConfigError, RunError
 from sdedge.resources import available_memory_bytes
 
 M = TypeVar("M", bound=nn.Module)
-# Writing 5 to it makes Linux count the most memory of this process anew.
+# Writing 5 to it resets the peak memory that Linux has counted for this process.
 _PEAK = Path("/proc/self/clear_refs")
 _SMALLER = "use a smaller --batch-size, --channels, --cells or --image-size"
 
@@ -37,7 +37,7 @@ def select_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"device is {name!r}, and torch sees {torch.cuda.device_count()} CUDA devices; "
-            "`sdedge doctor` tells why. Use --device cpu."
+            "`sdedge doctor` says why. Use --device cpu."
         )
     return device
 
@@ -68,13 +68,13 @@ def derived_seed(seed: int, *path: object) -> int:
 def seed_step(seed: int, *path: object) -> None:
     """Seed every generator of torch for one step.
 
-    A run that resumes at any step so draws what an uninterrupted one would have drawn.
+    So a run that resumes at any step draws what an uninterrupted one would have drawn.
     """
     torch.manual_seed(derived_seed(seed, *path))
 
 
 def require_memory(least_bytes: int, device: torch.device, phase: str) -> None:
-    """Raise RunError where a step of `phase` on the CPU needs more memory than can be had."""
+    """Raise RunError where a step of `phase` on the CPU needs more memory than is available."""
     available = available_memory_bytes() if device.type == "cpu" else None
     if available is not None and least_bytes > available:
         raise RunError(

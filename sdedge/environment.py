@@ -20,7 +20,7 @@ _PACKAGES = ("torch", "torchvision", "triton", "numpy", "onnx", "onnxruntime", "
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of `sdedge doctor`: what was looked at, how it is, and what that means."""
+    """One line of `sdedge doctor`: a subject, its status, and what that means."""
 
     subject: str
     status: Literal["ok", "limited", "missing"]
@@ -28,7 +28,7 @@ class Finding:
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
-    """What a run writes down so that its figures can be understood later."""
+    """The versions, commit and device of a run, so that its figures can be understood later."""
     return {
         "sdedge": __version__,
         "commit": _commit(),
@@ -113,7 +113,7 @@ def _disk(folder: Path) -> Finding:
     writable = os.access(existing, os.W_OK)
     detail = f"{free:.1f} GB free at {existing}"
     if not writable:
-        return Finding("data folder", "missing", f"{existing} is read-only; choose --data-root")
+        return Finding("data folder", "missing", f"{existing} is read-only; change --data-root")
     if existing != folder.absolute():
         detail += f"; {folder} will be made"
     return Finding("data folder", "ok" if free > 2 else "limited", detail)

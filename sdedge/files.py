@@ -1,7 +1,7 @@
 """Files that are whole or not there at all.
 
 A file is written under a temporary name in its own folder, synced, and renamed. Temporary names
-end in `.sdedge-part`, so that what a killed process left behind is known for what it is.
+end in `.sdedge-part`, so that what a killed process left behind can be recognised.
 """
 
 import errno
@@ -62,7 +62,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def check_replaceable(path: Path) -> None:
-    """RunError where `path` is there and no file: a rename would put an end to a device."""
+    """RunError where `path` is there and no file: a rename would replace a device."""
     with explain_write_errors(path):
         replaceable = path.is_file() or not path.exists()
     if not replaceable:
@@ -85,7 +85,7 @@ def json_bytes(value: object, path: Path) -> bytes:
 
 
 def write_together(files: Mapping[Path, bytes], *, outdated: Collection[Path] = ()) -> list[Path]:
-    """Write files of one folder that belong together, and remove those they make untrue.
+    """Write files of one folder that belong together, and remove those that they make obsolete.
 
     The new files are on disk before the first old one goes: an error until then changes nothing.
     Then `outdated` goes, and the new files take their names, both in their order: where those that
@@ -135,12 +135,12 @@ def sync(path: Path) -> None:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of this name is one of ours that has not got its own name yet."""
+    """Whether a file of this name is temporary: a file that was not written to its end."""
     return name.startswith(".") and name.endswith(_SUFFIX)
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Delete what killed processes left half-written; nobody may be writing into `folder` now."""
+    """Delete what killed processes left half-written; the caller holds the lock of `folder`."""
     with explain_write_errors(folder):
         for path in folder.iterdir():
             if is_temporary(path.name):
@@ -171,7 +171,7 @@ def _closing(descriptor: int) -> Iterator[None]:
         with suppress(OSError):  # the error that led here says more
             os.close(descriptor)
         raise
-    os.close(descriptor)  # where some network file systems tell of a full disk
+    os.close(descriptor)  # some network file systems report a full disk here
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -60,12 +60,12 @@ class CudaGraphs:
         return replay
 
 
-def select_graphs(wanted: bool, device: torch.device) -> CudaGraphs | None:
+def select_graphs(enabled: bool, device: torch.device) -> CudaGraphs | None:
     """What records the steps of a run on `device`, or None where they run as they are.
 
-    Raises ConfigError when graphs are wanted on a device that has none.
+    Raises ConfigError when graphs are enabled on a device that has none.
     """
-    if not wanted:
+    if not enabled:
         return None
     if device.type != "cuda":
         raise ConfigError(
@@ -90,7 +90,7 @@ class Step(Generic[*Ts, R]):
         self.forget()
 
     def forget(self) -> None:
-        """Warm up and record anew: something that the graph holds has changed."""
+        """Warm up and record again, as after a change of something that the graph holds."""
         self._warm_ups = 0
         self._inputs: tuple[Any, ...] = ()
         self._replay: Callable[[], R] | None = None
@@ -105,13 +105,13 @@ class Step(Generic[*Ts, R]):
             self._inputs = tree_map_only(Tensor, torch.clone, inputs)
             self._replay = self._graphs.record(partial(self._function, *self._inputs))
         else:
-            for static, given in zip(tree_leaves(self._inputs), tree_leaves(inputs), strict=True):
-                if static.shape != given.shape:
+            for static, new in zip(tree_leaves(self._inputs), tree_leaves(inputs), strict=True):
+                if static.shape != new.shape:
                     raise ValueError(
                         f"a step recorded for a tensor {tuple(static.shape)} cannot run on one of "
-                        f"{tuple(given.shape)}; forget() it first"
+                        f"{tuple(new.shape)}; forget() it first"
                     )
-                static.copy_(given)
+                static.copy_(new)
         outputs: R = tree_map_only(Tensor, torch.clone, self._replay())
         return outputs
 

@@ -5,7 +5,7 @@ it, however that dies. The file says who holds the lock, and is removed with it;
 killed process left is taken over. Commands that only read take no lock.
 
 On a network file system the lock holds between machines where the server knows locks (NFS since
-version 4, or with lockd). Where there are none at all the work goes on, with a warning.
+version 4, or with lockd). Where there are no locks at all, the work continues with a warning.
 """
 
 import errno
@@ -31,7 +31,7 @@ from sdedge.schema import decode_json, encode_json
 __all__ = ["LOCK_FILE", "lock_folder", "lock_if_there"]
 
 LOCK_FILE = ".sdedge.lock"
-_UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 _MAX_COMMAND = 200  # characters
 
 _held: set[tuple[str, int]] = set()  # folders, each with the thread that holds it
@@ -48,7 +48,7 @@ class Holder:
 
     @classmethod
     def this_process(cls) -> Self:
-        """As others are to know it."""
+        """What other processes are told about this one."""
         program, *arguments = sys.argv
         command = printable(shlex.join([Path(program).name, *arguments]))
         if len(command) > _MAX_COMMAND:
@@ -85,7 +85,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 
 def lock_if_there(folder: Path | None) -> AbstractContextManager[None]:
-    """The lock of a folder that is to be used, but may have to be made first: then none."""
+    """The lock of a folder, or none where the folder does not exist yet."""
     return lock_folder(folder) if folder is not None and folder.is_dir() else nullcontext()
 
 
@@ -100,7 +100,7 @@ def _acquire(folder: Path) -> int:
             except BaseException:
                 os.close(descriptor)
                 raise
-            if _is_still(descriptor, file):
+            if _is_current(descriptor, file):
                 break
             os.close(descriptor)  # released, and removed, after it was opened here
         try:
@@ -119,11 +119,11 @@ def _lock(descriptor: int, folder: Path) -> None:
     except BlockingIOError:
         raise RunError(_refusal(folder, os.pread(descriptor, 2**16, 0))) from None
     except OSError as error:
-        if error.errno not in _UNKNOWN:
+        if error.errno not in _UNSUPPORTED:
             raise
         warnings.warn(
             f"the file system of {printable(str(folder))} has no locks ({error.strerror}): "
-            "see to it that one command at a time writes there",
+            "make sure that one command at a time writes there",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -133,7 +133,7 @@ def _refusal(folder: Path, content: bytes) -> str:
     shown = printable(str(folder))
     try:
         holder = decode_json(content, Holder, source=LOCK_FILE)
-    except RunError:  # it is just writing who it is
+    except RunError:  # the holder has not written its record yet
         return f"{shown} is in use by another process; wait until that ends, or choose another"
     here = holder.host == socket.gethostname()
     stop = f" or stop it (kill {holder.pid})," if here and holder.pid != os.getpid() else ""
@@ -143,7 +143,7 @@ def _refusal(folder: Path, content: bytes) -> str:
     )
 
 
-def _is_still(descriptor: int, file: Path) -> bool:
+def _is_current(descriptor: int, file: Path) -> bool:
     """Whether an open file is the one that the name stands for."""
     try:
         return os.path.samestat(os.fstat(descriptor), file.stat())

@@ -34,6 +34,6 @@ class Meters:
     def load(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
         """Put back what `tensors` gave; ValueError for anything else."""
         if any(tensor.dim() or not tensor.is_floating_point() for tensor in tensors.values()):
-            raise ValueError("running means are no scalars")
+            raise ValueError("running means are not scalars")
         self._count = float(tensors["count"])
         self._sums = {n: t.to(device) for n, t in under_prefix("sum", tensors).items()}

@@ -21,7 +21,7 @@ def find_name(name: str, known: Iterable[str]) -> str | None:
 def choose(
     name: object, known: Iterable[str], kind: str, *, error: type[SdedgeError] = ConfigError
 ) -> str:
-    """`find_name`; raises `error` for an unknown name, with the closest one and all there are."""
+    """`find_name`; raises `error` for an unknown name, with the closest one and the whole list."""
     names = list(known)
     text = str(name)  # a setting may be anything that JSON has
     if found := find_name(text, names):

@@ -17,8 +17,8 @@ def checked_path(path: str | Path, *, error: type[SdedgeError] = ConfigError) ->
     """`path`, its ~ expanded, as one that the system can look up; nothing needs to be there.
 
     Raises `error` for a path that is empty or too long, holds a character that no file name can,
-    starts with the ~ of nobody, or leads through a file, a folder that may not be entered, or
-    links that lead back to themselves.
+    starts with the ~ of an unknown user, or leads through a file, a folder that may not be entered,
+    or links that lead back to themselves.
     """
     if problem := path_problem(path):
         raise error(f"{quoted(path)} cannot be a path: {problem}")

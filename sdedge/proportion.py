@@ -1,8 +1,8 @@
-"""How sure an accuracy on few images is."""
+"""How certain an accuracy on few images is."""
 
 import math
 
-FEW_IMAGES = 100  # below this, an accuracy is told with its interval
+FEW_IMAGES = 100  # below this, an accuracy is shown with its interval
 _Z = 1.96  # of 95%
 
 

@@ -1,7 +1,7 @@
 """How many processors and how much memory this process may use.
 
-A container sees all of its machine, and is held to a share of it by control groups: those count
-here, of both versions, as do the process's own and the groups above it.
+A container sees all of its machine, and is limited to a share of it by control groups: both
+versions count here, as do the process's own and the groups above it.
 https://docs.kernel.org/admin-guide/cgroup-v2.html
 """
 
@@ -37,7 +37,7 @@ def cpu_quota() -> int | None:
 
 
 def available_memory_bytes() -> int | None:
-    """The most memory that this process could still get, swap included; None if untold.
+    """The most memory that this process could still get, swap included; None if unknown.
 
     What the system can take back at once, such as cached files, counts as available.
     """
@@ -63,7 +63,7 @@ def _groups(controller: str) -> Iterator[Path]:
             top = _CGROUP
         else:
             continue
-        # A container may see its own group as the top, and no folder of the path told here.
+        # A container may see its own group as the top, and has no folder of the path named here.
         own = top.joinpath(*(part for part in Path(path).parts if part not in ("/", "..")))
         yield own
         yield from (parent for parent in own.parents if parent.is_relative_to(top))

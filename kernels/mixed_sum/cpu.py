@@ -42,8 +42,8 @@ class _MixedSum(torch.autograd.Function):
             add_scaled_(y, z, of_channel)
         ctx.training, ctx.normalised = training, normalised.tolist()
         keep = [
-            ctx.needs_input_grad[0] or (training and known and needed)
-            for known, needed in zip(ctx.normalised, ctx.needs_input_grad[3:], strict=True)
+            ctx.needs_input_grad[0] or (training and has_norm and needed)
+            for has_norm, needed in zip(ctx.normalised, ctx.needs_input_grad[3:], strict=True)
         ]
         ctx.save_for_backward(
             weights, stacked, scale, *(z if k else None for z, k in zip(zs, keep, strict=True))
@@ -69,17 +69,17 @@ class _MixedSum(torch.autograd.Function):
         )
         scales, a, b, c = row(torch.stack((scale, a, b, c)), g)
         gradients = [
-            _gradient(g, z if known and ctx.training else None, scale_k, a_k, b_k, c_k)
+            _gradient(g, z if has_norm and ctx.training else None, scale_k, a_k, b_k, c_k)
             if needed
             else None
-            for needed, z, known, scale_k, a_k, b_k, c_k in zip(
+            for needed, z, has_norm, scale_k, a_k, b_k, c_k in zip(
                 ctx.needs_input_grad[3:], zs, ctx.normalised, scales, a, b, c, strict=True
             )
         ]
         if not ctx.needs_input_grad[0]:
             return None, None, None, *gradients
-        known = torch.tensor(ctx.normalised)
-        of_weights = torch.where(known, of_weights, sum_gz.sum(1)).to(weights.dtype)
+        has_norm = torch.tensor(ctx.normalised)
+        of_weights = torch.where(has_norm, of_weights, sum_gz.sum(1)).to(weights.dtype)
         return of_weights, None, None, *gradients
 
 

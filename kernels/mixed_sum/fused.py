@@ -82,12 +82,12 @@ class _MixedSum(torch.autograd.Function):
         training: bool,
         *inputs: Tensor,
     ) -> Tensor:
-        known = [s is not None for s in statistics]
-        form = torch.channels_last if any(known) else torch.preserve_format
+        has_norm = [s is not None for s in statistics]
+        form = torch.channels_last if any(has_norm) else torch.preserve_format
         y = torch.empty_like(inputs[0], memory_format=form)
         zs = [lay_out(z, y.stride()) for z in inputs]
         weights = weights.contiguous()
-        channels = y.shape[1] if any(known) else 1
+        channels = y.shape[1] if any(has_norm) else 1
         held = [None if s is None else s.to(torch.float32).contiguous() for s in statistics]
         z_addresses, s_addresses = _addresses([*zs, *held], y.device).view(2, len(zs))
         folded = _fold(s_addresses, weights, channels)
@@ -98,7 +98,7 @@ class _MixedSum(torch.autograd.Function):
             z_addresses, mean, scale, y, rows, len(zs), aligned=_aligned(zs), **options
         )
         needs_weights, _, _, *needs = ctx.needs_input_grad
-        ctx.normalised = [training and a and b for a, b in zip(known, needs, strict=True)]
+        ctx.normalised = [training and a and b for a, b in zip(has_norm, needs, strict=True)]
         kept = [z if needs_weights or n else None for z, n in zip(zs, ctx.normalised, strict=True)]
         ctx.stride, ctx.channels = y.stride(), channels
         ctx.save_for_backward(weights, folded, *kept)

@@ -51,10 +51,10 @@ def mixed_sum_fold_kernel(
     """Fold batch norm and weight of one input: w * (z - mean) * r = scale * (z - mean)."""
     k = tl.program_id(0)
     o_c = tl.arange(0, block_c)
-    p_s, known = load_address(p_statistics, k, tl.num_programs(0), p_mean, False)
-    b_mean = tl.load(p_s + o_c, mask=(o_c < channels) & known, other=0.0)
-    b_variance = tl.load(p_s + channels + o_c, mask=(o_c < channels) & known, other=0.0)
-    b_r = tl.where(known, reciprocal_deviation(b_variance), 1.0)
+    p_s, has_norm = load_address(p_statistics, k, tl.num_programs(0), p_mean, False)
+    b_mean = tl.load(p_s + o_c, mask=(o_c < channels) & has_norm, other=0.0)
+    b_variance = tl.load(p_s + channels + o_c, mask=(o_c < channels) & has_norm, other=0.0)
+    b_r = tl.where(has_norm, reciprocal_deviation(b_variance), 1.0)
     b_scale = tl.load(p_w + k).to(tl.float32) * b_r
     o_i = k * channels + o_c
     tl.store(p_mean + o_i, b_mean, mask=o_c < channels)
@@ -107,9 +107,9 @@ def mixed_sum_sums_kernel(
     block: tl.constexpr,
     block_c: tl.constexpr,
 ) -> None:
-    """Write the sums of g * (z[k] - mean[k]), and last of g, over every so-many-th block.
+    """Write the sums of g * (z[k] - mean[k]), and last of g, over this program's blocks.
 
-    The groups of programs share out the inputs.
+    Of n programs each takes every n-th block; the groups of programs share out the inputs.
     """
     i_program, programs = tl.program_id(0), tl.num_programs(0)
     o_c = tl.arange(0, block_c)

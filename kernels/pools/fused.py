@@ -32,8 +32,8 @@ def launch_config(
 def pools_fused(x: Tensor, stride: int, training: bool) -> tuple[list[Tensor], list[Tensor]]:
     """See `sdedge.kernels.pools.pools`."""
     with torch.cuda.device(x.get_device()):  # triton launches on the current device
-        *outputs, found = _Pools.apply(x, stride, training)
-    return outputs, [] if found is None else list(found.unbind())
+        *outputs, statistics = _Pools.apply(x, stride, training)
+    return outputs, [] if statistics is None else list(statistics.unbind())
 
 
 class _Pools(torch.autograd.Function):
@@ -48,19 +48,19 @@ class _Pools(torch.autograd.Function):
         pixels = size[0] * size[1] * size[2]
         grid, options = launch_config(pixels, x.shape, stride)
         tap = x.new_empty(size, dtype=torch.int8) if ctx.needs_input_grad[0] else None
-        partial = found = None
+        partial = statistics = None
         if training:
             sizes = (2, 2, grid[0], channels)
             partial = torch.empty(sizes, dtype=torch.float32, device=x.device)
         pools_fwd_kernel[grid](x, y, tap, partial, pixels, **options)
         if partial is not None:
-            found = merge_moments(partial, pixels, options["block_p"])
-            ctx.mark_non_differentiable(found)
+            statistics = merge_moments(partial, pixels, options["block_p"])
+            ctx.mark_non_differentiable(statistics)
         ctx.set_materialize_grads(False)
         ctx.shape, ctx.stride = x.shape, stride
         ctx.save_for_backward(tap)
         maximum, average = y.permute(0, 1, 4, 2, 3)
-        return maximum, average, found
+        return maximum, average, statistics
 
     @staticmethod
     def backward(
@@ -71,13 +71,13 @@ class _Pools(torch.autograd.Function):
             None if g is None else g.contiguous(memory_format=torch.channels_last)
             for g in (gmax, gmean)
         ]
-        given = [g for g in gs if g is not None]
-        if not given:
+        present = [g for g in gs if g is not None]
+        if not present:
             return None, None, None
         (tap,) = ctx.saved_tensors
         n, channels, height, width = ctx.shape
         size = (n, height, width, channels)
-        gx = torch.empty(size, dtype=given[0].dtype, device=tap.device)
+        gx = torch.empty(size, dtype=present[0].dtype, device=tap.device)
         grid, options = launch_config(n * height * width, ctx.shape, ctx.stride)
         pools_bwd_kernel[grid](*gs, tap, gx, n * height * width, **options)
         return gx.permute(0, 3, 1, 2), None, None

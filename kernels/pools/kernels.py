@@ -43,7 +43,7 @@ def pools_fwd_kernel(
             o_i = o_i[:, None] * channels + o_c[None, :]
             m_i = m_x[:, None] & m_c[None, :]
             b_x = tl.load(p_x + o_i, mask=m_i, other=-float("inf")).to(tl.float32)
-            m_new = (b_x > b_max) | (b_x != b_x)  # NaN goes on, as in torch
+            m_new = (b_x > b_max) | (b_x != b_x)  # NaN propagates, as in torch
             b_max = tl.where(m_new, b_x, b_max)
             b_tap = tl.where(m_new, 3 * i + j, b_tap)
             b_sum += tl.where(m_i, b_x, 0.0)

@@ -24,14 +24,14 @@ def separable_cpu(
     inputs: list[Tensor],
     depthwise: list[Tensor],
     pointwise: list[Tensor],
-    given: list[Tensor] | None,
+    norms: list[Tensor] | None,
     stride: int,
     dilation: int,
     training: bool,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """See `sdedge.kernels.separable.separable`."""
     kernels = [kernel.to(inputs[0].dtype) for kernel in (*depthwise, *pointwise)]
-    settings = _Settings(len(inputs), stride, dilation, training, given)
+    settings = _Settings(len(inputs), stride, dilation, training, norms)
     results = _Separable.apply(settings, *inputs, *kernels)
     branches = len(depthwise)
     return list(results[:branches]), list(results[branches:])
@@ -42,14 +42,14 @@ class _Settings(NamedTuple):
     stride: int
     dilation: int
     training: bool
-    given: list[Tensor] | None  # statistics of the sources
+    statistics: list[Tensor] | None  # of the sources
 
     def rectify(self, source: int, x: Tensor) -> Tensor:
-        """relu(x), or of x normalised with the given statistics."""
-        if self.given is None:
+        """relu(x), or of x normalised with its statistics."""
+        if self.statistics is None:
             return F.relu(x)
-        scale = reciprocal_deviation(self.given[source])
-        return affine(x, *row(torch.stack((scale, -self.given[source][0] * scale)), x)).relu_()
+        scale = reciprocal_deviation(self.statistics[source])
+        return affine(x, *row(torch.stack((scale, -self.statistics[source][0] * scale)), x)).relu_()
 
 
 class _Separable(torch.autograd.Function):
@@ -65,12 +65,12 @@ class _Separable(torch.autograd.Function):
             for e in range(i, count, sources):
                 d = convolve(h, depthwise[e], stride, dilation)
                 outputs[e] = channels_last(F.conv2d(d, pointwise[e]))
-        found = [statistics(z) for z in outputs] if training else []
+        output_statistics = [statistics(z) for z in outputs] if training else []
         ctx.settings = settings
         ctx.save_for_backward(*xs, *depthwise, *pointwise)
-        ctx.mark_non_differentiable(*found)
+        ctx.mark_non_differentiable(*output_statistics)
         ctx.set_materialize_grads(False)
-        return *outputs, *found
+        return *outputs, *output_statistics
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -93,8 +93,8 @@ class _Separable(torch.autograd.Function):
             gds = [F.conv2d(g, w.transpose(0, 1)) for g, w in zip(gs, pointwise, strict=True)]
             at_kernels = at_depthwise + at_pointwise
             if any(wanted[at] for at in at_kernels):
-                found = _kernel_gradients(settings, h, depthwise, pointwise, gs, gds)
-                for at, gradient in zip(at_kernels, found, strict=True):
+                of_kernels = _kernel_gradients(settings, h, depthwise, pointwise, gs, gds)
+                for at, gradient in zip(at_kernels, of_kernels, strict=True):
                     gradients[at] = gradient if wanted[at] else None
             if wanted[i]:
                 gradients[i] = _source_gradient(settings, i, x, h, depthwise, gds)
@@ -131,7 +131,7 @@ def _source_gradient(
     gds: list[Tensor],  # of the depthwise outputs
 ) -> Tensor:
     """Through the depthwise kernels, the rectifier and, where there is one, the batch norm."""
-    _, stride, dilation, training, given = settings
+    _, stride, dilation, training, norms = settings
     gh, *others = (
         input_gradient(gd, h, kernel, stride, dilation)
         for gd, kernel in zip(gds, depthwise, strict=True)
@@ -139,12 +139,12 @@ def _source_gradient(
     for other in others:
         gh += other
     g: Tensor = torch.ops.aten.threshold_backward(gh, h, 0)
-    if given is None:
+    if norms is None:
         return g
     sum_gx = channel_sums(torch.mul(g, x, out=gh))
     one = torch.ones((), dtype=x.dtype)
     count = x.numel() // x.shape[1]
-    coefficients = backward(given[source], one, channel_sums(g), sum_gx, count, training=training)
+    coefficients = backward(norms[source], one, channel_sums(g), sum_gx, count, training=training)
     a, b, c = row(torch.stack(coefficients[:3]), x)
     if not training:
         rows(g).mul_(a)

@@ -142,10 +142,10 @@ def separable_fused(
         *(d.shape[-1], stride, dilation),
     )
     with torch.cuda.device(x.get_device()):  # triton launches on the current device
-        *outputs, found = _Separable.apply(
+        *outputs, output_statistics = _Separable.apply(
             shape, statistics, training, *inputs, *depthwise, *pointwise
         )
-    return outputs, [] if found is None else list(found.unbind())
+    return outputs, [] if output_statistics is None else list(output_statistics.unbind())
 
 
 class _Separable(torch.autograd.Function):
@@ -157,39 +157,39 @@ class _Separable(torch.autograd.Function):
         xs = tuple(x.contiguous(memory_format=torch.channels_last) for x in inputs)
         dw = torch.stack([d.flatten(1).t() for d in depthwise])  # (E, k * k, C)
         pw = torch.stack([p.flatten(1) for p in pointwise])  # (E, C', C)
-        known = None if statistics is None else torch.stack(statistics)  # (S, 2, C)
+        norms = None if statistics is None else torch.stack(statistics)  # (S, 2, C)
         grid, options = forward_config(shape, xs[0].dtype)
         size = (shape.branches, shape.images, *shape.out_size, shape.out_channels)
         z = torch.empty(size, dtype=xs[0].dtype, device=xs[0].device)
-        partial = found = None
+        partial = output_statistics = None
         if training:
             sizes = (shape.branches, 2, grid[0], shape.out_channels)
             partial = torch.empty(sizes, dtype=torch.float32, device=z.device)
-        separable_fwd_kernel[grid](xs, known, dw, pw, z, partial, shape.out_pixels, **options)
+        separable_fwd_kernel[grid](xs, norms, dw, pw, z, partial, shape.out_pixels, **options)
         if partial is not None:
-            found = merge_moments(partial, shape.out_pixels, options["block_p"])
-            ctx.mark_non_differentiable(found)
+            output_statistics = merge_moments(partial, shape.out_pixels, options["block_p"])
+            ctx.mark_non_differentiable(output_statistics)
         ctx.set_materialize_grads(False)
         ctx.shape, ctx.training = shape, training
         ctx.likes = [(t.shape, t.dtype) for t in (*depthwise, *pointwise)]
-        ctx.save_for_backward(known, dw, pw, *xs)
-        return *z.permute(0, 1, 4, 2, 3), found
+        ctx.save_for_backward(norms, dw, pw, *xs)
+        return *z.permute(0, 1, 4, 2, 3), output_statistics
 
     @staticmethod
     def backward(ctx: Any, *gs: Tensor | None) -> tuple[Tensor | None, ...]:
         refuse_second_derivative("separable")
         shape = ctx.shape
-        known, dw, pw, *xs = ctx.saved_tensors
+        norms, dw, pw, *xs = ctx.saved_tensors
         needs_x, needs_dw, needs_pw = _split(ctx.needs_input_grad[3:], shape)
         gzs = tuple(_lay_out(g, shape, xs[0]) for g in gs[:-1])
         gd = _through_pointwise(shape, gzs, pw)
         gxs: tuple[Tensor | None, ...] = (None,) * shape.sources
         kernels: tuple[Tensor | None, ...] = (None,) * (2 * shape.branches)
         if any(needs_x):
-            gx = _through_depthwise(shape, gd, xs, known, dw, ctx.training)
+            gx = _through_depthwise(shape, gd, xs, norms, dw, ctx.training)
             gxs = gx.permute(0, 1, 4, 2, 3).unbind()
         if any(needs_dw) or any(needs_pw):
-            gdw, gpw = _weight_gradients(shape, gzs, gd, xs, known, dw)
+            gdw, gpw = _weight_gradients(shape, gzs, gd, xs, norms, dw)
             kernels = (*gdw, *gpw)
         sources = (g if need else None for g, need in zip(gxs, needs_x, strict=True))
         weights = (
@@ -228,7 +228,7 @@ def _weight_gradients(
     gzs: tuple[Tensor, ...],
     gd: Tensor,  # (E, N, H', W', C)
     xs: Sequence[Tensor],
-    known: Tensor | None,  # (S, 2, C)
+    norms: Tensor | None,  # (S, 2, C)
     dw: Tensor,  # (E, k * k, C)
 ) -> tuple[Tensor, Tensor]:
     """The gradients of the depthwise (E, C, k * k) and the pointwise kernels (E, C', C)."""
@@ -238,7 +238,7 @@ def _weight_gradients(
         *gdw.shape[:2], shape.out_channels, shape.channels, dtype=torch.float32, device=gd.device
     )
     separable_bwd_weights_kernel[grid](
-        gzs, gd, tuple(xs), known, dw, gdw, gpw, shape.out_pixels, **options
+        gzs, gd, tuple(xs), norms, dw, gdw, gpw, shape.out_pixels, **options
     )
     return gdw.sum(1).transpose(1, 2).contiguous(), gpw.sum(1)
 
@@ -247,7 +247,7 @@ def _through_depthwise(
     shape: Shape,
     gd: Tensor,  # (E, N, H', W', C)
     xs: Sequence[Tensor],
-    known: Tensor | None,  # (S, 2, C)
+    norms: Tensor | None,  # (S, 2, C)
     dw: Tensor,  # (E, k * k, C)
     training: bool,
 ) -> Tensor:
@@ -256,13 +256,13 @@ def _through_depthwise(
     size = (shape.sources, shape.images, shape.height, shape.width, shape.channels)
     gx = torch.empty(size, dtype=gd.dtype, device=gd.device)
     sums = None
-    if known is not None and training:
+    if norms is not None and training:
         sizes = (2, shape.sources, grid[0], shape.channels)
         sums = torch.empty(sizes, dtype=torch.float32, device=gd.device)
     separable_bwd_depthwise_kernel[grid](
         gd,
         tuple(xs),
-        known,
+        norms,
         dw,
         gx,
         sums,
@@ -273,5 +273,5 @@ def _through_depthwise(
     )
     if sums is not None:
         grid, options = norm_config(shape)
-        separable_bwd_norm_kernel[grid](gx, tuple(xs), known, sums.sum(2), shape.pixels, **options)
+        separable_bwd_norm_kernel[grid](gx, tuple(xs), norms, sums.sum(2), shape.pixels, **options)
     return gx

@@ -174,7 +174,7 @@ def separable_bwd_weights_kernel(
     block_o: tl.constexpr,
     block_t: tl.constexpr,
 ) -> None:
-    """Write the gradients of both kernels over every so-many-th run of pixels, some channels."""
+    """Write some channels of the gradients of both kernels, over this program's share of pixels."""
     i_p, i_c, i_e = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     p_gz, p_x = select(p_gzs, i_e), select(p_xs, i_e)
     if p_statistics is not None and len(p_xs) > 1:

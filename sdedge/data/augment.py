@@ -56,16 +56,14 @@ class Augmentation:
                 f"colour_jitter is {self.colour_jitter}; it must be four strengths: "
                 "brightness, contrast, saturation, hue"
             )
-        for name, strength, greatest in zip(
+        for name, strength, limit in zip(
             ("brightness", "contrast", "saturation", "hue"),
             self.colour_jitter,
             (1.0, 1.0, 1.0, 0.5),
             strict=True,
         ):
-            if not 0 <= strength <= greatest:
-                raise ConfigError(
-                    f"colour_jitter has {name} {strength}; it must be 0 to {greatest:g}"
-                )
+            if not 0 <= strength <= limit:
+                raise ConfigError(f"colour_jitter has {name} {strength}; it must be 0 to {limit:g}")
 
 
 class Preprocess:

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 DATASETS = (*CIFAR, "shapes")
-_LEAST_SIZE, _GREATEST_SIZE = 8, 2048
+_MIN_SIZE, _MAX_SIZE = 8, 2048
 _CACHE_FOLDER, _INDEX_FOLDER = "cache", "content"
 
 
@@ -61,9 +61,9 @@ def load_dataset(
     Raises ConfigError for an image size out of range, and DataError for a set that is unknown,
     unreadable, cannot be downloaded or cannot be cached.
     """
-    if image_size is not None and not _LEAST_SIZE <= image_size <= _GREATEST_SIZE:
+    if image_size is not None and not _MIN_SIZE <= image_size <= _MAX_SIZE:
         raise ConfigError(
-            f"image_size is {image_size}; it must be {_LEAST_SIZE} to {_GREATEST_SIZE} pixels"
+            f"image_size is {image_size}; it must be {_MIN_SIZE} to {_MAX_SIZE} pixels"
         )
     source = find_source(name, data_root, image_size, seed)
     on_source(source)

@@ -1,4 +1,4 @@
-"""What files hold, as digests that are remembered: an unchanged file is read once.
+"""Digests of file contents, remembered: an unchanged file is read once.
 
     <data_root>/content/<name>-<digest of the folder>.json
 
@@ -40,16 +40,16 @@ def file_digests(files: Sequence[File], index: Path) -> list[str]:
     missing = [row for row, digest in enumerate(digests) if digest is None]
     for row, digest in zip(missing, _hashed([files[row].path for row in missing]), strict=True):
         digests[row] = digest
-    found = [digest or UNREADABLE for digest in digests]
+    complete = [digest or UNREADABLE for digest in digests]
     if missing or len(known) != len(files):
         entries = {
             key: (*state, digest)
-            for key, state, digest in zip(keys, states, found, strict=True)
+            for key, state, digest in zip(keys, states, complete, strict=True)
             if digest != UNREADABLE
         }
         with suppress(RunError):  # the next call reads the files again
             write_atomic(index, msgspec.json.encode(entries))
-    return found
+    return complete
 
 
 def _read(index: Path) -> _Known:

@@ -46,14 +46,14 @@ class Dataset:
     std: Channels
     train: Split
     test: Split
-    notes: tuple[str, ...] = ()  # what the user should hear: files left out, folders not used
+    notes: tuple[str, ...] = ()  # for the user: files left out, folders not used
     masks: Masks | None = None
-    fingerprint: str = ""  # changes with the images and their splits, not with where they lie
+    fingerprint: str = ""  # changes with the images and their splits, not with their folder
     contents: Contents | None = None  # of a folder of images
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """Least and greatest value that a normalised pixel of any channel can take."""
+        """Smallest and largest value that a normalised pixel of any channel can take."""
         channels = tuple(zip(self.mean, self.std, strict=True))
         return (
             min((0.0 - mean) / std for mean, std in channels),

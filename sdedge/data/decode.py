@@ -1,7 +1,7 @@
 """An image file of any size and mode to one square RGB array.
 
-Files come from anywhere, so a decoder may raise anything: whatever it raises is that file's, and
-becomes a DataError whose message is the reason alone; who asked for the file names it.
+Files come from anywhere, so a decoder may raise anything: every exception becomes a DataError
+whose message is the reason alone; the caller names the file.
 """
 
 import threading
@@ -52,7 +52,7 @@ def decode_file(path: Path, size: int, bits: int = 16) -> NDArray[np.uint8]:
     Raises DataError where the file is damaged, of another format, or of an unknown range of values.
     """
     with _opened(path) as image:
-        stored = _raw_mode(image)  # gone once the image is loaded
+        stored = _raw_mode(image)  # lost once the image is loaded
         # A JPEG decodes several times as fast at 1/2, 1/4 or 1/8; twice the size loses nothing.
         image.draft(image.mode, (2 * size, 2 * size))
         upright = _UPRIGHT.get(_orientation(image))
@@ -77,7 +77,7 @@ def shorter_side(path: Path) -> int:
 
 
 def used_bits(path: Path) -> int | None:
-    """Bits of the greatest grey value, in a file of 16 bits a pixel that does not declare them.
+    """Bits of the largest grey value, in a file of 16 bits a pixel that does not declare them.
 
     None for any other file. Raises DataError as `decode_file` does.
     """
@@ -107,11 +107,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except DataError:
         raise
     except UnidentifiedImageError:
-        raise DataError("no image of a format known here, or damaged at its start") from None
+        raise DataError("not an image of a supported format, or damaged at its start") from None
     except Image.DecompressionBombError as error:  # it names the size and the limit
         raise DataError(str(error).partition(", could be")[0].lower()) from None
     except MemoryError:
-        raise DataError("needs more memory than there is") from None
+        raise DataError("needs more memory than is available") from None
     except Exception as error:  # a decoder of foreign files: see above
         if isinstance(error, OSError) and error.strerror:
             raise DataError(error.strerror) from error

@@ -1,7 +1,8 @@
-"""Which images of an undivided folder are for testing: each image decides for itself.
+"""Which images of a folder without splits are held out for testing.
 
-An image is held out if a digest of its content falls in the lowest fifth. So images that come or
-go leave the others where they are, as do new names, and copies of one image stay together.
+Each image decides for itself: it is held out if a digest of its content falls in the lowest fifth.
+So images that come or go leave the others where they are, as do new names, and copies of one image
+stay together.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ _TEST_SHARE = 0.2
 def divide(digests: Sequence[str], seed: int, name: str) -> list[bool]:
     """Whether each image of class `name`, by the digest of its content, is held out.
 
-    At least one content is on either side; DataError for a class that has no two.
+    Either side gets at least one image. Raises DataError for a class without two different ones.
     """
     places = [_place(digest, seed) for digest in digests]
     lowest, highest = min(places), max(places)
@@ -28,6 +29,6 @@ def divide(digests: Sequence[str], seed: int, name: str) -> list[bool]:
 
 
 def _place(digest: str, seed: int) -> float:
-    """A number from 0 to 1 that nothing but content and seed decide."""
+    """A number from 0 to 1 that depends on content and seed alone."""
     hashed = hashlib.sha256(f"{seed}/{digest}".encode()).digest()
     return int.from_bytes(hashed[:8], "big") / 2**64

@@ -99,8 +99,8 @@ def _with_digests(scanned: list[dict[str, list[File]]], index: Path) -> list[_Cl
 
 
 def _digests(classes: _Classes) -> tuple[str, ...]:
-    found = (image.digest for members in classes.values() for image in members)
-    return tuple(digest for digest in found if digest != UNREADABLE)
+    digests = (image.digest for members in classes.values() for image in members)
+    return tuple(digest for digest in digests if digest != UNREADABLE)
 
 
 def _check_same_classes(
@@ -149,7 +149,7 @@ def _divided(root: str, classes: _Classes, seed: int) -> tuple[_Classes, _Classe
 
 
 def _shared_notes(root: Path, train: _Classes, test: _Classes) -> tuple[str, ...]:
-    """What to tell about test images that are training images as well, under another name."""
+    """A warning about test images that are training images as well, under another name."""
     trained = {image.digest: image for members in train.values() for image in members}
     trained.pop(UNREADABLE, None)
     tested = [image for members in test.values() for image in members]

@@ -16,7 +16,7 @@ _WORDS = {
     "val": "val", "valid": "val", "validate": "val", "validation": "val", "validating": "val",
     "eval": "val", "evaluation": "val", "dev": "val", "holdout": "val",
 }  # fmt: skip
-# What may stand beside such a word without making another thing of it, as it does in test_tube.
+# Words that leave such a name the name of a split; test_tube is something else.
 _COMPANIONS = frozenset(
     {"data", "dataset", "folder", "images", "image", "imgs", "img", "pictures", "photos"}
     | {"seg", "set", "split", "samples"}
@@ -73,7 +73,7 @@ def find_layout(root: Path) -> Layout:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in `folder`, links among them, less hidden ones and those of other programs."""
+    """The folders in `folder`, links included, but for hidden ones and those of other programs."""
     try:
         return sorted(
             path for path in folder.iterdir() if path.is_dir() and not is_clutter(path.name)
@@ -96,7 +96,7 @@ def _roles(root: Path, folders: list[Path]) -> dict[Path, str]:
         folder: role
         for folder, (role, rest) in parts.items()
         if all(word in _COMPANIONS | own or word.isdecimal() for word in rest)
-        # fruits_train is one beside fruits_test; steam_train beside bus is a class.
+        # fruits_train is a split next to fruits_test; steam_train next to bus is a class.
         or any(rest == other and role != another for another, other in parts.values())
     }
 
@@ -135,7 +135,7 @@ def _unwrapped(folder: Path, role: str | None) -> Path:
 
 
 def _refuse_flat_splits(root: Path, train: list[Path], held_out: list[Path]) -> None:
-    """A lone `train` of images may be a class of vehicles; with a test split it is none."""
+    """A lone `train` of images may be a class of vehicles; next to a test split it is not."""
     if not held_out:
         return
     names = listed([f"{printable(folder.name)}/" for folder in (*train, *held_out)])

@@ -76,7 +76,7 @@ class Batches:
         stop = self.steps if steps is None else start_step + steps
         if not 0 <= start_step <= stop <= self.steps:
             raise ConfigError(
-                f"steps {start_step} to {stop} were asked of an epoch that has {self.steps}"
+                f"steps {start_step} to {stop} are not within an epoch of {self.steps}"
             )
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         part = order[start_step * self.batch_size : stop * self.batch_size]
@@ -111,7 +111,7 @@ class Batches:
         at = self._rows[rows.numpy()]
         images = torch.from_numpy(self._split.images[at])
         labels = torch.from_numpy(self._split.labels[at])
-        if self.device.type == "cuda":  # only pinned memory is copied beside the computation
+        if self.device.type == "cuda":  # only pinned memory is copied while the GPU computes
             return images.pin_memory(), labels.pin_memory()
         return images, labels
 

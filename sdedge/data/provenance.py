@@ -16,7 +16,7 @@ __all__ = ["ImageRecord", "check_unseen", "keep_record", "read_images", "searche
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """The images of a data set as a phase found them: see `Dataset`."""
+    """The images of a data set when a phase started: see `Dataset`."""
 
     fingerprint: str
     image_size: int
@@ -41,7 +41,7 @@ def keep_record(path: Path, record: ImageRecord, *, checkpoint: Path, resume: bo
     """Write the record of a phase that starts.
 
     Raises RunError where one that resumes has other images, or has a `checkpoint` and no record:
-    the images of now are no evidence of those it was trained on.
+    today's images are no evidence of those it was trained on.
     """
     kept = read_images(path) if resume else None
     if kept is None:
@@ -49,7 +49,7 @@ def keep_record(path: Path, record: ImageRecord, *, checkpoint: Path, resume: bo
             raise RunError(
                 f"{printable(str(path.parent))} has no {path.name}, which says what images "
                 f"{checkpoint.name} was made with (earlier versions did not write it), so it "
-                "cannot go on; start a new run. What it has finished can be exported and measured."
+                "cannot resume; start a new run. What it has finished can be exported and measured."
             )
         write_json(path, record.to_dict())
     elif kept.fingerprint != record.fingerprint:
@@ -60,7 +60,7 @@ def keep_record(path: Path, record: ImageRecord, *, checkpoint: Path, resume: bo
 
 
 def searched_on(record: ImageRecord, dataset: Dataset) -> tuple[str, ...]:
-    """What to tell about test images of `dataset` that a search, of `record`, was made with."""
+    """A warning about test images of `dataset` that took part in the search of `record`."""
     if record.contents is None or dataset.contents is None:
         return ()
     seen = set(record.contents.train)
@@ -74,10 +74,10 @@ def searched_on(record: ImageRecord, dataset: Dataset) -> tuple[str, ...]:
 
 
 def check_unseen(record: ImageRecord | None, dataset: Dataset) -> tuple[str, ...]:
-    """What to tell about testing on `dataset` a network trained on the images of `record`.
+    """Warnings about testing on `dataset` a network that was trained on the images of `record`.
 
-    Nothing where they are the same. Raises DataError where a test image was trained on, or where
-    nobody can tell: training images are gone, and test images are new.
+    There are none where the images are the same. Raises DataError where a test image was trained
+    on, or may have been: training images are gone, and test images are new.
     """
     if record is None:
         return (

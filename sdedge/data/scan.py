@@ -1,4 +1,4 @@
-"""The image files of class folders, and what in them is left out, with the reason."""
+"""The image files of class folders, and the files that are left out, with the reason."""
 
 import os
 from collections.abc import Iterator
@@ -104,12 +104,12 @@ def _images(folder: Path, top: Path, root: Path, left_out: LeftOut) -> Iterator[
                 yield from _images(Path(entry.path), top, root, left_out)
         elif not entry.is_file() and os.path.exists(entry.path):
             # A device or a pipe, or a link to one: it may have no end.
-            left_out.add("no regular file", _relative(entry, root))
+            left_out.add("not a regular file", _relative(entry, root))
         elif suffix in IMAGE_SUFFIXES:
             yield _described(entry, prefix + entry.name)
         else:
-            known = "of no image format that is read" if suffix else "without a suffix"
-            left_out.add(known, _relative(entry, root))
+            reason = "not of a supported image format" if suffix else "without a suffix"
+            left_out.add(reason, _relative(entry, root))
 
 
 def _described(entry: os.DirEntry[str], name: str) -> File:

@@ -190,11 +190,11 @@ def _textured(
     return colour + texture[..., None] * rng.uniform(-contrast, contrast, 3)
 
 
-def _wave(rng: np.random.Generator, size: int, least: float, greatest: float) -> Plane:
+def _wave(rng: np.random.Generator, size: int, fewest: float, most: float) -> Plane:
     """Phase in radians of a plane wave with that many periods across the image."""
     x, y = _grid(size)
     angle = rng.uniform(0, 2 * np.pi)
-    periods = rng.uniform(least, greatest)
+    periods = rng.uniform(fewest, most)
     across: Plane = np.cos(angle) * x + np.sin(angle) * y
     return 2 * np.pi * (periods * across + rng.uniform())
 

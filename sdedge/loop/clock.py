@@ -20,7 +20,7 @@ class Clock:
         self._last = time.monotonic()
 
     def start(self) -> None:
-        """What follows is a step or an evaluation."""
+        """A step or an evaluation starts now."""
         self._last = time.monotonic()
 
     def stepped(self, epoch: int) -> None:

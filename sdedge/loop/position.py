@@ -81,10 +81,10 @@ def restore_position(phase: Phase, run: RunDir) -> Position:
     if len(run.read_metrics(phase.name)) < position.records:
         raise RunError(
             f"{run.metrics} has fewer than the {position.records} epochs of {path.name}; "
-            "it was changed or removed, so this run cannot go on"
+            "it was changed or removed, so this run cannot resume"
         )
     phase.load_state(under_prefix("state", checkpoint.tensors), path)
-    # Only now: a search that went back has more epochs than its settings say.
+    # Only now: a search that restored an earlier epoch has more epochs than its settings say.
     if header.epoch > phase.epochs or header.step > phase.steps:
         raise RunError(f"{source}: it is of epoch {header.epoch}, step {header.step}")
     return position

@@ -50,7 +50,7 @@ def run_phase(
         saved = time.monotonic()
 
     with stop_on_signal(lambda: reporter(Stopping())) as stop, explain_out_of_memory(phase.device):
-        while _goes_on(phase, run, position):
+        while _continues(phase, run, position):
             phase.begin_epoch(position.epoch)
             clock.start()
             for batch in phase.batches(position.epoch, position.step):
@@ -73,12 +73,12 @@ def run_phase(
             position.records += 1
             save()
             reporter(EpochEnded(record))
-            if stop.is_set() and _goes_on(phase, run, position):
+            if stop.is_set() and _continues(phase, run, position):
                 raise _interrupted(phase, run)
     return position.elapsed_seconds
 
 
-def _goes_on(phase: Phase, run: RunDir, position: Position) -> bool:
+def _continues(phase: Phase, run: RunDir, position: Position) -> bool:
     return position.epoch < phase.epochs and not phase.ended(
         run.read_metrics(phase.name, phase.record_type)
     )
@@ -86,7 +86,7 @@ def _goes_on(phase: Phase, run: RunDir, position: Position) -> bool:
 
 def _interrupted(phase: Phase, run: RunDir) -> InterruptedRunError:
     return InterruptedRunError(
-        f"stopped and saved; go on with: sdedge {phase.name} --resume --run {run.path}"
+        f"stopped and saved; resume with: sdedge {phase.name} --resume --run {run.path}"
     )
 
 

@@ -177,7 +177,7 @@ def test_fewer_images_than_a_batch(split: Split) -> None:
 
 @pytest.mark.parametrize(("start", "steps"), [(-1, None), (7, None), (4, 3), (0, 7), (2, -1)])
 def test_steps_out_of_range(split: Split, start: int, steps: int | None) -> None:
-    with pytest.raises(ConfigError, match="of an epoch that has 6"):
+    with pytest.raises(ConfigError, match="not within an epoch of 6"):
         Batches(split, None, 8, CPU).epoch(0, start, steps)
 
 

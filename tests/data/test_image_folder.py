@@ -110,10 +110,10 @@ def test_files_that_are_not_used_are_named_with_the_reason(
     for part in (
         "3 of a file server or desktop (a/Thumbs.db, b/@eaDir/000.png/SYNOPHOTO_THUMB_",
         "2 hidden (.git, a/.hidden.png)",
-        "2 of no image format that is read (a/notes.txt, a/photo.heic)",
+        "2 not of a supported image format (a/notes.txt, a/photo.heic)",
         "1 outside the class folders (README.md)",
         "1 without a suffix (a/scan)",
-        "3 no regular file (b/pipe.png, b/piped.png, b/zero.png)",
+        "3 not a regular file (b/pipe.png, b/piped.png, b/zero.png)",
         "1 behind a link to a folder (b/link)",
     ):
         assert part in note
