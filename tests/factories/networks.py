@@ -7,7 +7,7 @@ from torch import nn
 from sdedge.bounds import Stem
 from sdedge.data.dataset import Split
 from sdedge.genotype import Genotype, published
-from sdedge.space.network import Network
+from sdedge.space.darts.network import Network
 from sdedge.space.saved import NetworkDescription
 
 SEMANTIC = "SemanticDARTS_C10_p8r0.6_seed9999"
