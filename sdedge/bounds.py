@@ -36,6 +36,9 @@ Std = tuple[_Std, _Std, _Std]
 Pixel = Annotated[float, Meta(ge=-1000, le=1000)]  # normalised
 Positive = Annotated[float, Meta(gt=0, le=1e30)]  # finite in 32 bits, too
 NotNegative = Annotated[float, Meta(ge=0, le=1e30)]
+Count = Annotated[int, Meta(gt=0, le=2**53)]
+Quantity = Annotated[float, Meta(gt=0, le=1e300)]
+Words = Annotated[str, Meta(pattern=r"\S", description="text that is not blank")]
 Confidence = Annotated[float, Meta(ge=0.5, le=0.99)]
 LatencyMs = Annotated[float, Meta(gt=0, le=1e9)]
 Kilobytes = Annotated[float, Meta(gt=0, le=1e12)]

@@ -15,6 +15,7 @@ import msgspec
 
 from sdedge.errors import RunError, SdedgeError
 from sdedge.escape import printable, short
+from sdedge.explain import explain, unknown_field
 
 __all__ = ["decode_json", "encode_json", "not_finite", "read_bytes", "read_record", "to_record"]
 
@@ -66,18 +67,29 @@ def decode_json(
 
 
 def to_record(
-    value: object, kind: type[T], *, source: str, error: type[SdedgeError] = RunError
+    value: object,
+    kind: type[T],
+    *,
+    source: str,
+    error: type[SdedgeError] = RunError,
+    closed: bool = False,
 ) -> T:
-    """A value that was decoded before, such as a section of a file, as a `kind`."""
+    """A value that was decoded before, such as a section of a file, as a `kind`.
+
+    `closed` refuses fields that the type does not have. Raises `error` naming `source`, the field,
+    its value, and what it must be.
+    """
     try:
         for where, number in _numbers(value):
             if not _usual(number):
                 raise error(f"{source}: {where or 'it'}: {short(number)} is too large a number")
+        if closed and (unknown := unknown_field(value, kind)):
+            raise error(f"{source}: {unknown}")
         return msgspec.convert(value, type=kind)
-    except msgspec.ValidationError as reason:
-        raise error(f"{source}: {_where(reason)}") from None
-    except UnicodeEncodeError:  # text with half a surrogate pair, where a number belongs
-        raise error(f"{source}: text where it does not belong") from None
+    except (msgspec.ValidationError, UnicodeEncodeError) as reason:
+        # A UnicodeEncodeError is of text with half a surrogate pair, where a number belongs.
+        problem = explain(value, kind, reason=printable(str(reason)))
+        raise error(f"{source}: {problem}") from None
     except RecursionError:
         raise error(f"{source} is nested too deeply") from None
 
@@ -119,11 +131,3 @@ def _numbers(value: object, where: str = "") -> Iterator[tuple[str, float]]:
 def _usual(number: float) -> bool:
     """A whole number of hundreds of digits is an `int`, and fits no float or tensor."""
     return math.isfinite(number) if isinstance(number, float) else -_HUGE <= number < _HUGE
-
-
-def _where(reason: msgspec.ValidationError) -> str:
-    """ "Expected `int`, got `str` - at `$.cells`" as "cells: expected int, got str"."""
-    what, _, where = printable(str(reason)).partition(" - at ")
-    what = (what[:1].lower() + what[1:]).replace("`", "")
-    field = where.strip("`").removeprefix("$").lstrip(".")
-    return f"{field}: {what}" if field else what

@@ -54,6 +54,7 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
             "sdedge.errors",
             "sdedge.events",
             "sdedge.escape",
+            "sdedge.explain",
             "sdedge.counted",
             "sdedge.names",
             "sdedge.paths",

@@ -25,19 +25,28 @@ class _Network:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b'{"cells": "8", "rate": 1}', "f.json: cells: expected int, got str"),
-        (b'{"cells": 8.9, "rate": 1}', "f.json: cells: expected int, got float"),
-        (b'{"cells": true, "rate": 1}', "f.json: cells: expected int, got bool"),
-        (b'{"cells": 1000000000, "rate": 1}', "f.json: cells: expected int <= 100"),
+        (
+            b'{"cells": "8", "rate": 1}',
+            "cells is '8'; it must be a whole number between 1 and 100",
+        ),
+        (
+            b'{"cells": 8.9, "rate": 1}',
+            "cells is 8.9; it must be a whole number",
+        ),
+        (b'{"cells": true, "rate": 1}', "f.json: cells is True; it must be a whole number"),
+        (
+            b'{"cells": 1000000000, "rate": 1}',
+            "cells is 1000000000; it must be a whole",
+        ),
         (
             b'{"cells": 1' + b"0" * 5000 + b', "rate": 1}',
             "f.json is not valid JSON: Exceeds the limit",
         ),
         (b'{"cells": 8, "rate": NaN}', "f.json is not valid JSON"),
         (b'{"cells": 8, "rate": 1e999}', "f.json: rate: inf is too large a number"),
-        (b'{"cells": 8}', "missing required field rate"),
-        (b"[1]", "f.json: expected object, got array"),
-        (b'{"cells": 8, "rate": 1, "names": ["a", 3]}', "names[1]: expected str, got int"),
+        (b'{"cells": 8}', "f.json: rate is missing"),
+        (b"[1]", "f.json: it is [1]; it must be an object"),
+        (b'{"cells": 8, "rate": 1, "names": ["a", 3]}', "names[1] is 3; it must be text"),
         (b'{"cells": 8, "rate": 1, "names": ["\xff"]}', "f.json is not valid JSON"),
         (b'{"cells": 8, "rate": 1, "x": [1' + b"0" * 99 + b"]}", "0000 is too large a number"),
         (b'{"cells": 8,', "f.json is not valid JSON"),
@@ -76,7 +85,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_a_decoded_value_is_checked_alike() -> None:
     assert to_record({"cells": 8, "rate": 2}, _Network, source="header").rate == 2.0
-    with pytest.raises(RunError, match="header: cells: expected int, got str"):
+    with pytest.raises(RunError, match="header: cells is '8'; it must be a whole number"):
         to_record({"cells": "8", "rate": 2}, _Network, source="header")
 
 

@@ -16,7 +16,9 @@ from sdedge.compare.method import Method
 from sdedge.compare.plan import Plan
 from sdedge.compare.trial import check_trials, run_trial, trial_config
 from sdedge.config import SearchConfig, TrainConfig
+from sdedge.data.catalog import describe_datasets
 from sdedge.data.dataset import Dataset
+from sdedge.data.meta import META_FILE, Counts, Meta, read_meta
 from sdedge.deploy.board.calibrate import calibrate, read_result
 from sdedge.deploy.card import card_text
 from sdedge.deploy.fit.check import Limits
@@ -125,6 +127,13 @@ def _readers(run: RunDir) -> dict[str, Callable[[], object]]:
         Measurement.from_dict(read_json(folder / "bench.json"), source="bench.json")
         card_text(run)
 
+    def cache() -> None:
+        place = folder / "cache" / "a-b-c"
+        place.mkdir(parents=True, exist_ok=True)
+        (folder / META_FILE).replace(place / META_FILE)
+        describe_datasets(folder)
+        read_meta(place / META_FILE).to_json()
+
     def environment() -> None:
         run.record_phase("search", {}, {})
 
@@ -144,6 +153,7 @@ def _readers(run: RunDir) -> dict[str, Callable[[], object]]:
         "result.json": result,
         "profile.json": profile,
         "environment.json": environment,
+        META_FILE: cache,
     }
 
 
@@ -230,10 +240,19 @@ def _files() -> dict[str, bytes]:
         "result.json": result,
         "profile.json": device.to_dict(),
         "environment.json": {"search": {"python": "3"}, "train": {"threads": 2}},
+        META_FILE: json.loads(_cache().to_json()),
     }
     files = {name: json.dumps(value).encode() for name, value in values.items()}
     lines = [json.dumps({**record, "epoch": epoch + 1}) for epoch in range(3)]
     return {**files, "metrics.jsonl": ("\n".join(lines) + "\n").encode()}
+
+
+def _cache() -> Meta:
+    return Meta(
+        name="pets", origin="/images/pets", identity="pets", fingerprint="f", image_size=16,
+        classes=("cat", "dog"), mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2),
+        counts=Counts(train=8, test=4), has_masks=False, notes=("1 file is left out",),
+    )  # fmt: skip
 
 
 def _bench() -> dict[str, Any]:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from sdedge.counted import counted
 from sdedge.data.dataset import Channels, Dataset, Masks, Split
-from sdedge.data.meta import META_FILE, Meta, read_meta
+from sdedge.data.meta import META_FILE, Counts, Meta, read_meta
 from sdedge.data.npy import RowFile, map_rows
 from sdedge.data.source import Decoded, Source, Stream
 from sdedge.errors import DataError
@@ -85,7 +85,7 @@ def _open(place: Path, source: Source) -> Dataset | None:
         masks = None
         if meta.has_masks:
             masks = Masks(*(_open_masks(place / name, meta) for name in ("train", "test")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, DataError):
         return None
     return Dataset(
         name=meta.name,
@@ -103,7 +103,7 @@ def _open(place: Path, source: Source) -> Dataset | None:
 
 
 def _open_split(folder: Path, meta: Meta) -> Split:
-    count, size = meta.counts[folder.name], meta.image_size
+    count, size = getattr(meta.counts, folder.name), meta.image_size
     images = map_rows(folder / "images.npy", (count, size, size, 3), np.uint8)
     labels = np.array(map_rows(folder / "labels.npy", (count,), np.int64))
     if labels.min() < 0 or labels.max() >= len(meta.classes):
@@ -112,7 +112,7 @@ def _open_split(folder: Path, meta: Meta) -> Split:
 
 
 def _open_masks(folder: Path, meta: Meta) -> NDArray[np.bool_]:
-    count, size = meta.counts[folder.name], meta.image_size
+    count, size = getattr(meta.counts, folder.name), meta.image_size
     return map_rows(folder / "masks.npy", (count, size, size), np.bool_)
 
 
@@ -175,7 +175,7 @@ def _write(folder: Path, source: Source, decoded: Decoded, progress: Progress | 
         classes=decoded.classes,
         mean=mean,
         std=std,
-        counts=counts,
+        counts=Counts(**counts),
         has_masks=(folder / "train" / "masks.npy").exists(),
         notes=decoded.notes + _skipped_note(skipped, total),
     )

@@ -113,7 +113,7 @@ def _caches(data_root: Path) -> list[Path]:
 def _meta(path: Path) -> Meta | None:
     try:
         return read_meta(path)
-    except (OSError, ValueError):  # damaged or of another version; opening it will rebuild it
+    except DataError:  # damaged or of another version; opening it will rebuild it
         return None
 
 
@@ -137,7 +137,7 @@ def _folder_row(meta: Meta) -> DatasetRow:
     return DatasetRow(
         name=meta.name,
         classes=len(meta.classes),
-        images=sum(meta.counts.values()),
+        images=meta.counts.train + meta.counts.test,
         image_size=meta.image_size,
         where=meta.origin,
         on_disk=True,

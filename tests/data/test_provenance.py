@@ -104,5 +104,5 @@ def test_a_refused_resume_does_not_make_up_a_record(trained: Dataset, tmp_path: 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     path = tmp_path / "train.images.json"
     path.write_text(json.dumps({"fingerprint": 1}))
-    with pytest.raises(RunError, match=r"train\.images\.json: fingerprint: expected str"):
+    with pytest.raises(RunError, match=r"train\.images\.json: fingerprint is 1; it must be text"):
         read_images(path)

@@ -7,11 +7,14 @@ by rates fitted without it.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Annotated, Any
 
+from msgspec import Meta
+
+from sdedge.bounds import Words
 from sdedge.deploy.board.micro import NETWORK, file_name, micro_models, micro_set
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.ir.graph import Precision
@@ -28,8 +31,9 @@ from sdedge.deploy.targets.target import (
     shipped_target,
 )
 from sdedge.errors import RunError, TargetError
-from sdedge.escape import short
+from sdedge.escape import quoted, short
 from sdedge.run import read_json
+from sdedge.schema import to_record
 
 FORMAT = 1
 MAX_THREADS = 1024
@@ -72,6 +76,34 @@ MULTIPLES = ((1, False), (4, False), (4, True), (8, False), (8, True))  # rest_a
 CACHES = (2**18, 2**20, 2**23)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Machine:
+    cpu_model: Words
+    onnxruntime_version: Words
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Model:
+    file: str
+    outputs_match: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Micro:
+    file: str
+    latency_p50_ms: Annotated[float, Meta(gt=0, le=MAX_LATENCY_MS)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Result:
+    """What is read of result.json."""
+
+    threads: Annotated[int, Meta(ge=1, le=MAX_THREADS)]
+    machine: _Machine
+    models: tuple[_Model, ...]
+    micro: tuple[_Micro, ...]
+
+
 def calibrate(
     name: str, result: Mapping[str, Any], *, source: str, ram_bytes: int | None = None
 ) -> Target:
@@ -83,9 +115,10 @@ def calibrate(
     lacks micro-benchmarks.
     """
     check_name(name)
-    latencies = _latencies(result, source)
-    machine, threads = _machine(result, source)
-    device = _device(name, machine["cpu_model"], ram_bytes)
+    measured = _checked(result, source)
+    latencies = {each.file.removeprefix(FOLDER): each.latency_p50_ms for each in measured.micro}
+    machine, threads = measured.machine, measured.threads
+    device = _device(name, machine.cpu_model, ram_bytes)
     rates = {
         precision: measured_rates(micro_samples(precision, latencies))
         for precision in PRECISIONS
@@ -95,7 +128,7 @@ def calibrate(
         raise TargetError(
             f"{source}: there are no micro-benchmarks in it; bundle and measure again"
         )
-    runtime = f"ONNX Runtime {machine['onnxruntime_version']}"
+    runtime = f"ONNX Runtime {machine.onnxruntime_version}"
     count = f"{threads} thread{'s' if threads > 1 else ''}"
     unsettled = count_unsettled(result)
     sources = {
@@ -103,7 +136,7 @@ def calibrate(
         "code_bytes": "estimated: the library of ONNX Runtime",
         "operator_bytes": "estimated: of the ONNX files that sdedge exports",
         "runtime_ram_bytes": "estimated: a session with a small network on x86-64",
-        "rates": f"measured on {machine['cpu_model']} with {runtime}, {count}: {source}"
+        "rates": f"measured on {machine.cpu_model} with {runtime}, {count}: {source}"
         + (f"; {unsettled} micro-benchmarks did not settle" if unsettled else ""),
     }
     kept = {key: value for key, value in device.sources.items() if key.split(".")[0] not in sources}
@@ -212,58 +245,24 @@ def _measured(precision: Precision, latencies: Mapping[str, float], source: str)
     return not missing
 
 
-def _latencies(result: Mapping[str, Any], source: str) -> dict[str, float]:
-    """The latency of each micro-benchmark by its name, once the result is fit for use."""
+def _checked(result: Mapping[str, Any], source: str) -> _Result:
+    """The result, once it is fit for use."""
     if result.get("format") != FORMAT:
         raise TargetError(
             f"{source}: this is no result of this sdedge's board.py "
-            f"(format {result.get('format')!r}, not {FORMAT}); make a bundle with `sdedge bundle`, "
-            "and run its board.py on the board"
+            f"(format {short(result.get('format'))}, not {FORMAT}); make a bundle with "
+            "`sdedge bundle`, and run its board.py on the board"
         )
     if result.get("emulated") is not False:
         raise TargetError(
             f"{source}: measured on an emulated processor, whose time is not a device's; run the "
             "bundle on the device"
         )
-    for model in _rows(result, "models", source):
-        if model.get("outputs_match") is not True:
+    checked = to_record(result, _Result, source=source, error=TargetError)
+    for model in checked.models:
+        if not model.outputs_match:
             raise TargetError(
-                f"{source}: the outputs of {model.get('file')} did not match, so its speed says "
+                f"{source}: the outputs of {quoted(model.file)} did not match, so its speed says "
                 "nothing; see what board.py printed"
             )
-    latencies = {}
-    for row in _rows(result, "micro", source):
-        name, latency = row.get("file"), row.get("latency_p50_ms")
-        if not isinstance(name, str) or not _is_time(latency):
-            raise TargetError(f"{source}: the latency of {name!r} is {latency!r} ms")
-        latencies[name.removeprefix(FOLDER)] = latency
-    return latencies
-
-
-def _rows(result: Mapping[str, Any], field: str, source: str) -> list[Mapping[str, Any]]:
-    rows = result.get(field)
-    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
-        raise TargetError(f"{source}: {field} is not a list of measurements")
-    return rows
-
-
-def _machine(result: Mapping[str, Any], source: str) -> tuple[dict[str, str], int]:
-    machine, threads = result.get("machine"), result.get("threads")
-    if type(threads) is not int or not 1 <= threads <= MAX_THREADS:
-        raise TargetError(
-            f"{source}: threads is {short(threads)}; it must be a whole number above 0, at "
-            f"most {MAX_THREADS:,}"
-        )
-    names = ("cpu_model", "onnxruntime_version")
-    found = machine if isinstance(machine, Mapping) else {}
-    if not all(isinstance(found.get(name), str) and found[name].strip() for name in names):
-        raise TargetError(f"{source}: machine does not name {' and '.join(names)}")
-    return {name: found[name] for name in names}, threads
-
-
-def _is_time(value: object) -> TypeGuard[float]:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and 0 < value <= MAX_LATENCY_MS
-    )
+    return checked

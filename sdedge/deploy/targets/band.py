@@ -4,8 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
+
+from sdedge.bounds import Count, Quantity
 
 COVERAGE = 0.9  # of the bands in profiles
 
@@ -14,10 +18,14 @@ COVERAGE = 0.9  # of the bands in profiles
 class ErrorBand:
     """What measured latency / predicted latency was for networks that the rates never saw."""
 
-    low: float
-    high: float
-    coverage: float
-    networks: int
+    low: Quantity
+    high: Quantity
+    coverage: Annotated[float, Meta(gt=0, lt=1)]
+    networks: Count
+
+    def __post_init__(self) -> None:
+        if not self.low <= 1 <= self.high:
+            raise ValueError(f"low and high are {self.low:g} and {self.high:g}; 1 lies between")
 
     def at(self, coverage: float) -> "ErrorBand":
         """The band that holds another share of networks, by the same distribution."""

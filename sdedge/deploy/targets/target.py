@@ -33,16 +33,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from sdedge.bounds import Count, Quantity, Words
 from sdedge.deploy.ir.graph import Kind, Precision
 from sdedge.deploy.memory.plan import OPERATOR_BYTES
 from sdedge.deploy.targets.band import ErrorBand
-from sdedge.deploy.targets.fields import Fields
 from sdedge.errors import RunError, TargetError
-from sdedge.escape import quoted
+from sdedge.escape import printable, quoted
 from sdedge.files import write_json
 from sdedge.names import find_name, suggestion
 from sdedge.paths import checked_path, home_folder
 from sdedge.run import read_json
+from sdedge.schema import to_record
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -77,13 +78,13 @@ Rate = tuple[str, str]  # group and name, such as ("gmacs_per_s", "depthwise")
 class Rates:
     """What work costs in one precision; see the top of this file."""
 
-    overhead_us: Mapping[str, float]
-    gmacs_per_s: Mapping[str, float]
-    gbytes_per_s: Mapping[str, float]
-    channel_block: int
-    channel_multiple: int
+    overhead_us: Mapping[str, Quantity]
+    gmacs_per_s: Mapping[str, Quantity]
+    gbytes_per_s: Mapping[str, Quantity]
+    channel_block: Count
+    channel_multiple: Count
     rest_alone: bool
-    cache_bytes: int | None  # None: all memory is equally fast
+    cache_bytes: Count | None  # None: all memory is equally fast
     error: ErrorBand
 
     def ms(self, rate: Rate, amount: float) -> float:
@@ -105,20 +106,21 @@ class Target:
     """
 
     name: str
-    title: str
-    chip: str
-    clock_mhz: int | None
-    runtime: str
-    threads: int
-    ram_bytes: int
-    flash_bytes: int | None
-    code_bytes: int
-    operator_bytes: int
-    runtime_ram_bytes: int
-    power_mw: float | None
+    title: Words
+    chip: Words
+    clock_mhz: Count | None
+    runtime: Words
+    threads: Count
+    ram_bytes: Count
+    flash_bytes: Count | None
+    code_bytes: Count
+    operator_bytes: Count
+    runtime_ram_bytes: Count
+    power_mw: Quantity | None
     measured: bool  # on the device itself, not taken from published figures
     rates: Mapping[Precision, Rates]
-    sources: Mapping[str, str]  # where each figure comes from; one for a group covers its members
+    # Where each figure comes from; one for a group covers its members.
+    sources: Mapping[str, Words]
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
@@ -227,71 +229,30 @@ def _shipped_files() -> dict[str, Path]:
 
 def parse_target(data: Mapping[str, Any], *, name: str, source: str) -> Target:
     """Check the JSON form; `source` names the file in messages."""
-    fields = Fields(data, source)
-    rates = fields.group("rates")
-    precisions = sorted((p for p in PRECISIONS if p in rates.data), key=[*rates.data].index)
-    if not precisions:
-        raise fields.wrong("rates", f"has none of {', '.join(PRECISIONS)}")
-    operator_bytes, assumed = OPERATOR_BYTES, {"operator_bytes": _NO_OPERATOR_BYTES}
-    if "operator_bytes" in data:
-        operator_bytes, assumed = fields.whole("operator_bytes"), {}
-    target = Target(
-        name=name,
-        title=fields.text("title"),
-        chip=fields.text("chip"),
-        clock_mhz=fields.whole_or_null("clock_mhz"),
-        runtime=fields.text("runtime"),
-        threads=fields.whole("threads"),
-        ram_bytes=fields.whole("ram_bytes"),
-        flash_bytes=fields.whole_or_null("flash_bytes"),
-        code_bytes=fields.whole("code_bytes"),
-        operator_bytes=operator_bytes,
-        runtime_ram_bytes=fields.whole("runtime_ram_bytes"),
-        power_mw=fields.number_or_null("power_mw"),
-        measured=fields.flag("measured"),
-        rates={p: _rates(rates.group(p)) for p in precisions},
-        sources={**assumed, **fields.texts("sources")},
-    )
-    rates.finish()
-    fields.finish()
-    _check_sources(target, fields)
+    whole = {**data, "name": name}
+    if "operator_bytes" not in data and isinstance(stated := data.get("sources"), Mapping):
+        assumed = {"operator_bytes": _NO_OPERATOR_BYTES, **stated}
+        whole |= {"operator_bytes": OPERATOR_BYTES, "sources": assumed}
+    target = to_record(whole, Target, source=source, error=TargetError, closed=True)
+    if not target.rates:
+        raise TargetError(f"{source}: rates has none of {', '.join(PRECISIONS)}")
+    for precision, rates in target.rates.items():
+        _check_names(rates, f"{source}: rates.{precision}")
+    for figure in _figures(target.to_dict()):
+        if not any(figure == key or figure.startswith(f"{key}.") for key in target.sources):
+            raise TargetError(f"{source}: sources does not say where {figure} comes from")
     return target
 
 
-def _rates(fields: Fields) -> Rates:
-    groups = {
-        group: fields.numbers(group, names, OPTIONAL_RATES.get(group, ()))
-        for group, names in RATES.items()
-    }
-    band = fields.group("error")
-    error = ErrorBand(
-        low=band.number("low"),
-        high=band.number("high"),
-        coverage=band.number("coverage"),
-        networks=band.whole("networks"),
-    )
-    band.finish()
-    if not error.low <= 1 <= error.high:
-        raise band.wrong("low", f"and high are {error.low:g} and {error.high:g}; 1 lies between")
-    if not error.coverage < 1:
-        raise band.wrong("coverage", f"is {error.coverage:g}; it must be less than 1")
-    rates = Rates(
-        **groups,
-        channel_block=fields.whole("channel_block"),
-        channel_multiple=fields.whole("channel_multiple"),
-        rest_alone=fields.flag("rest_alone"),
-        cache_bytes=fields.whole_or_null("cache_bytes"),
-        error=error,
-    )
-    fields.finish()
-    return rates
-
-
-def _check_sources(target: Target, fields: Fields) -> None:
-    """Every figure has a source, its own or that of a group it is in."""
-    for path in _figures(target.to_dict()):
-        if not any(path == key or path.startswith(f"{key}.") for key in target.sources):
-            raise fields.wrong("sources", f"does not say where {path} comes from")
+def _check_names(rates: Rates, where: str) -> None:
+    """TargetError for a group of rates that lacks one, or has one that nobody knows."""
+    for group, required in RATES.items():
+        names = getattr(rates, group)
+        if missing := [name for name in required if name not in names]:
+            raise TargetError(f"{where}.{group}.{missing[0]} is missing")
+        known = (*required, *OPTIONAL_RATES.get(group, ()))
+        if unknown := [name for name in names if name not in known]:
+            raise TargetError(f"{where}.{group}.{printable(unknown[0])} is an unknown rate")
 
 
 def _figures(value: object, path: str = "") -> Iterator[str]:
