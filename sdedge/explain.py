@@ -19,6 +19,7 @@ _NOUNS = {
     str: "text",
     type(None): "null",
 }
+_LISTS, _OBJECTS = (list, tuple), (dict, Mapping)
 _OPTIONAL = object()  # stands for a field that is left out, as it may be
 _Part = tuple[str, object, Any]  # where in the whole, the value there, its type
 
@@ -63,7 +64,7 @@ def describe_type(kind: Any) -> str:
         return f"one of {', '.join(map(str, parts))}"
     if origin is tuple and ... not in parts:
         return f"{len(parts)} numbers, such as [0.5, 0.999], each {describe_type(parts[0])}"
-    if origin in (tuple, list):
+    if origin in _LISTS:
         return "a list"
     return _NOUNS.get(kind, "an object")
 
@@ -96,17 +97,17 @@ def _number(*of: float | None) -> str:
 def _parts(value: object, kind: Any) -> list[_Part]:
     """The parts of a value that have types of their own: fields, keys and values, items."""
     kind = _container(kind, value)
-    of = get_args(kind)
+    origin, of = get_origin(kind), get_args(kind)
     if is_dataclass(kind) and isinstance(value, Mapping):
         hints = get_type_hints(kind, include_extras=True)
         given = {field.name: value.get(field.name, _default(field)) for field in fields(kind)}
         return [(f".{n}", part, hints[n]) for n, part in given.items() if part is not _OPTIONAL]
-    if isinstance(value, Mapping) and len(of) == 2:
+    if isinstance(value, Mapping) and origin in _OBJECTS:
         items = [(f".{printable(str(key))}", key, part) for key, part in value.items()]
         keys = [(name, key, of[0]) for name, key, _ in items]
         return keys + [(name, part, of[1]) for name, _, part in items]
-    if isinstance(value, list | tuple) and of[1:] in ((), (...,)):
-        return [(f"[{position}]", item, of[0]) for position, item in enumerate(value) if of]
+    if isinstance(value, list | tuple) and origin in _LISTS and of[1:] in ((), (...,)):
+        return [(f"[{position}]", item, of[0]) for position, item in enumerate(value)]
     return []
 
 
@@ -121,7 +122,7 @@ def _container(kind: Any, value: object) -> Any:
         return get_args(kind)[0]
     if get_origin(kind) not in (Union, UnionType):
         return kind
-    origins = (list, tuple) if isinstance(value, list | tuple) else (dict, Mapping)
+    origins = _LISTS if isinstance(value, list | tuple) else _OBJECTS
     parts = [_container(part, value) for part in get_args(kind)]
     return next((each for each in parts if get_origin(each) in origins or is_dataclass(each)), kind)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
@@ -56,6 +56,51 @@ class _Network:
 def test_what_does_not_fit_is_named(text: bytes, message: str) -> None:
     with pytest.raises(RunError, match=re.escape(message)):
         decode_json(text, _Network, source="f.json")
+
+
+@dataclass(frozen=True)
+class _Device:
+    speeds: dict[Literal["fp32", "int8"], Annotated[float, msgspec.Meta(gt=0, le=9)]]
+    network: _Network | None = None
+    sizes: Annotated[tuple[int, ...], msgspec.Meta(max_length=2)] = ()
+    title: Annotated[str, msgspec.Meta(pattern=r"\S", description="text that is not blank")] = "x"
+
+    def __post_init__(self) -> None:
+        if not self.speeds:
+            raise ValueError("a device runs something")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"speeds": {"fp32": 0}}, "speeds.fp32 is 0; it must be a number above 0 and at most 9"),
+        ({"speeds": {"fp16": 1}}, "speeds.fp16 is 'fp16'; it must be one of fp32, int8"),
+        ({"speeds": []}, "speeds is []; it must be an object"),
+        ({"speeds": {}}, "d.json: a device runs something"),
+        ({"speeds": {"int8": 1}, "network": {"cells": 8}}, "network.rate is missing"),
+        ({"speeds": {"int8": 1}, "network": 3}, "network is 3; it must be an object, or null"),
+        (
+            {"speeds": {"int8": 1}, "network": {"cells": 8, "rate": 1, "names": {}}},
+            "network.names is {}; it must be a list",
+        ),
+        ({"speeds": {"int8": 1}, "sizes": [1, "2"]}, "sizes[1] is '2'; it must be a whole number"),
+        ({"speeds": {"int8": 1}, "sizes": [1, 2, 3]}, "[1, 2, 3]; it must be at most 2 values"),
+        ({"speeds": {"int8": 1}, "title": " "}, "title is ' '; it must be text that is not blank"),
+        ({"speeds": {"int8": 1}, "nework": {}}, "nework is an unknown field (did you mean netw"),
+        (
+            {"speeds": {"int8": 1}, "network": {"cells": 8, "rate": 1, "x": 0}},
+            "network.x is an unknown field",
+        ),
+    ],
+)
+def test_the_part_that_does_not_fit_is_found(value: object, message: str) -> None:
+    with pytest.raises(RunError, match=re.escape(message)):
+        to_record(value, _Device, source="d.json", closed=True)
+
+
+def test_an_unknown_field_is_let_pass_where_a_record_is_open() -> None:
+    value = {"speeds": {"int8": 1}, "x": 1}
+    assert to_record(value, _Device, source="d.json").speeds == {"int8": 1.0}
 
 
 def test_deep_nesting_is_an_error() -> None:

@@ -22,7 +22,7 @@ from sdedge.data.meta import META_FILE, Counts, Meta, read_meta
 from sdedge.deploy.board.calibrate import calibrate, read_result
 from sdedge.deploy.card import card_text
 from sdedge.deploy.fit.check import Limits
-from sdedge.deploy.fit.mlperf import standings
+from sdedge.deploy.fit.mlperf import score_run
 from sdedge.deploy.fit.requirements import Requirements
 from sdedge.deploy.formats.onnx.metadata import read_metadata
 from sdedge.deploy.formats.onnx.write import to_onnx
@@ -100,7 +100,7 @@ def _readers(run: RunDir) -> dict[str, Callable[[], object]]:
 
     def report() -> None:
         card_text(run)
-        standings(run)
+        score_run(run)
 
     def metadata() -> None:
         model = onnx.load(run.onnx)
