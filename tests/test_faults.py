@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from safetensors.numpy import load_file
-from test_loop import MEASURED, Recorder, Toy
 
+from factories.phases import Recorder, Toy
 from sdedge.errors import RunError
 from sdedge.files import is_temporary, write_atomic, write_json, write_together
 from sdedge.lock import LOCK_FILE
-from sdedge.loop import run_phase
+from sdedge.loop import MEASURED, run_phase
 from sdedge.run import RunDir
 
 CALLS = ("open", "write", "fsync", "close", "replace", "unlink", "mkdir", "truncate", "ftruncate")

@@ -139,6 +139,13 @@ def test_no_module_imports_itself_through_others(module: str) -> None:
         pytest.fail(" imports ".join(reversed(path)))
 
 
+def test_no_test_imports_another() -> None:
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    assert len(files) > 50
+    imported = {(file.name, name) for file in files for name in _imports(file)}
+    assert not {(file, name) for file, name in imported if name.startswith(("test_", "conftest"))}
+
+
 # Take an entry out when its file is short enough.
 LONG = {"export.py"}
 

@@ -2,18 +2,18 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from factories.phases import EPOCHS, STEPS, Recorder, Toy
 from sdedge.checkpoint import read_checkpoint, write_checkpoint
 from sdedge.errors import InterruptedRunError, RunError
-from sdedge.events import Event
 from sdedge.loop import (
     MEASURED,
     Clock,
@@ -28,60 +28,8 @@ from sdedge.meters import Meters
 from sdedge.run import RunDir
 
 NEVER = 1e9
-EPOCHS, STEPS = 2, 3
 # Every step, and the evaluation of every epoch.
 PLACES = [(epoch, step) for epoch in range(EPOCHS) for step in range(STEPS + 1)]
-
-
-class Toy(Phase):
-    """A random walk: what it becomes depends on every batch, every draw and their order."""
-
-    name = "toy"
-
-    def __init__(self, epochs: int = EPOCHS, steps: int = STEPS) -> None:
-        self.epochs, self.steps = epochs, steps
-        self.seed = 2
-        self.device = torch.device("cpu")
-        self.weights = torch.zeros(3)
-        self.rate = 0.0
-        self.done: list[tuple[int, int]] = []
-
-    def begin_epoch(self, epoch: int) -> None:
-        self.rate = 1 / (1 + epoch)
-
-    def batches(self, epoch: int, start_step: int) -> Iterator[Tensor]:
-        return iter([torch.tensor(10.0 * epoch + step) for step in range(start_step, self.steps)])
-
-    def step(self, epoch: int, step: int, batch: Tensor) -> Mapping[str, Tensor]:
-        self.done.append((epoch, step))
-        self.weights = self.weights.roll(1) * 0.9 + self.rate * batch * torch.rand(3)
-        return {"loss": self.weights.mean(), "batch": batch}
-
-    def end_epoch(self, epoch: int) -> dict[str, Any]:
-        return {"valid_loss": float((self.weights * torch.rand(3)).sum())}
-
-    def state(self) -> dict[str, Tensor]:
-        return {"weights": self.weights}
-
-    def load_state(self, tensors: Mapping[str, Tensor], path: Path) -> None:
-        self.weights = tensors["weights"].clone()
-
-
-E = TypeVar("E", bound=Event)
-
-
-class Recorder:
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def __call__(self, event: Event) -> None:
-        self.events.append(event)
-
-    def of(self, kind: type[E]) -> list[E]:
-        """The events of one kind."""
-        return [event for event in self.events if isinstance(event, kind)]
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 import pytest
 import torch
-from forms import HALVES, IMPLS, Check, device_for
 from torch import Tensor
 
+from factories.kernel_forms import HALVES, IMPLS, Check, device_for
 from sdedge.errors import KernelError
 from sdedge.kernels import Impl, chosen, pools
 

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 import torch
-from forms import HALVES, IMPLS, Check, device_for
 from torch import Tensor
 
+from factories.kernel_forms import HALVES, IMPLS, Check, device_for
 from sdedge.errors import KernelError
 from sdedge.kernels import Impl, chosen, separable
 from sdedge.kernels.batch_norm import batch_statistics
