@@ -146,8 +146,9 @@ JITTERS: dict[str, tuple[int, Callable[[Tensor, float], Tensor]]] = {
 def test_jitter_is_the_reference(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     place, adjust = JITTERS[name]
     strengths = tuple(0.5 if index == place else 0.0 for index in range(4))
-    factors = torch.linspace(0.5, 1.5, 11)
-    monkeypatch.setattr(augment, "_factors", lambda *_: factors.view(-1, 1, 1, 1))
+    draws = torch.linspace(0, 1, 11)
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: draws.view(shape))
+    factors = 0.5 + draws
     images = _images(11, 8)
     images[:, 0, 0] = 0  # no hue, no saturation
     images[:, 0, 1] = 200
@@ -161,60 +162,75 @@ def test_jitter_is_the_reference(name: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_jitter_factors_spread_over_their_range() -> None:
     torch.manual_seed(0)
-    factors = augment._factors(torch.empty(5_000), 0.4)
-    assert factors.shape == (5_000, 1, 1, 1)
-    assert factors.min() >= 0.6
-    assert factors.max() <= 1.4
+    grey = torch.full((5_000, 1, 1, 3), 100, dtype=torch.uint8)
+    result = _preprocess(1, Augmentation(colour_jitter=(0.4, 0, 0, 0)))(grey)
+    factors = (result[:, 0].flatten() * STD[0] + MEAN[0]) * 255 / 100
+    assert factors.min() > 0.6 - 1e-5
+    assert factors.max() < 1.4 + 1e-5
     quarters = torch.histc(factors, 4, 0.6, 1.4)
     assert (quarters / 5_000 - 0.25).abs().max() < 0.03
 
 
-@pytest.mark.parametrize(("height", "width"), [(5, 7), (3, 3), (10, 10), (1, 9)])
-def test_a_resized_crop_is_the_box_scaled(
-    height: int, width: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """For a known box size the result must be that box at some place, scaled on its own."""
-    images, size = _images(40, 10), 8
-    box = torch.tensor([[float(height)], [float(width)]]).expand(2, 40)
-    monkeypatch.setattr(augment, "_random_boxes", lambda *_: box)
+def _cropped(count: int, side: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Images whose red and green are column and row, their crops, and the boxes that these show.
+
+    A box is top, left, height and width in pixels, (B, 4).
+    """
+    images = _images(count, side)
+    step = 255 // (side - 1)
+    ramp = torch.arange(side, dtype=torch.uint8) * step
+    images[..., 0], images[..., 1] = ramp, ramp[:, None]
     torch.manual_seed(0)
-    result = _preprocess(size, Augmentation(resized_crop=True))(images)
-    found = torch.zeros(40, dtype=torch.bool)
-    corners = set()
-    for top in range(10 - height + 1):
-        for left in range(10 - width + 1):
-            crop = images[:, top : top + height, left : left + width].permute(0, 3, 1, 2)
-            scaled = F.interpolate(crop.float(), (size, size), mode="bilinear")
-            expected = reference.normalize(scaled / 255, list(MEAN), list(STD))
-            same = (result - expected).abs().amax(dim=(1, 2, 3)) < 1e-3
-            found |= same
-            if same.any():
-                corners.add((top, left))
-    assert found.all()
-    places = (10 - height + 1) * (10 - width + 1)
-    assert len(corners) > min(places, 40) / 3
+    crops = _preprocess(size, Augmentation(resized_crop=True))(images)
+    column, row = (
+        (crops[:, channel] * STD[channel] + MEAN[channel]) * 255 / step for channel in (0, 1)
+    )
+    at = size // 2  # in the middle the samples are not held to the edge
+    boxes = []
+    for before, after in (
+        (row[:, at - 1, 0], row[:, at, 0]),
+        (column[:, 0, at - 1], column[:, 0, at]),
+    ):
+        length = (after - before) * size
+        boxes.append((before - (at - 0.5) * (after - before) + 0.5, length))
+    (top, height), (left, width) = boxes
+    return images, crops, torch.stack([top, left, height, width], dim=1)
+
+
+def test_a_resized_crop_is_a_box_of_whole_pixels_scaled() -> None:
+    """Whatever box it is, the result must be that box, scaled on its own."""
+    images, crops, boxes = _cropped(40, 10, 8)
+    assert (boxes - boxes.round()).abs().max() < 1e-2
+    found = {tuple(box) for box in boxes.round().int().tolist()}
+    assert len(found) > 20
+    for image, crop, (top, left, height, width) in zip(
+        images, crops, boxes.round().int().tolist(), strict=True
+    ):
+        box = image[top : top + height, left : left + width].permute(2, 0, 1)
+        assert box.shape == (3, height, width)
+        scaled = F.interpolate(box[None].float(), (8, 8), mode="bilinear")[0]
+        expected = reference.normalize(scaled / 255, list(MEAN), list(STD))
+        torch.testing.assert_close(crop, expected, atol=1e-3, rtol=0)
 
 
 def test_boxes_have_the_area_and_ratio_they_should() -> None:
-    torch.manual_seed(0)
-    side = 224
-    height, width = augment._random_boxes(5_000, side, CPU)
-    assert torch.equal(height, height.round())
-    assert max(height.max(), width.max()) <= side
-    share = height * width / side**2
-    ratio = width / height
-    assert share.min() > 0.075
-    assert ratio.min() > 0.73
-    assert ratio.max() < 1.37
+    _, _, boxes = _cropped(2_000, 64, 8)
+    top, left, height, width = boxes.round().unbind(1)
+    assert min(top.min(), left.min()) >= 0
+    assert max((top + height).max(), (left + width).max()) <= 64
+    share, ratio = height * width / 64**2, width / height
+    assert share.min() > 0.07  # 0.08, but for whole pixels
+    assert 0.71 < ratio.min() < ratio.max() < 1.41
     assert 0.45 < share.mean() < 0.55  # large boxes that do not fit are drawn again
-    assert abs(ratio.log().mean()) < 0.02
+    assert abs(ratio.log().mean()) < 0.03
 
 
 def test_a_box_that_never_fits_becomes_the_whole_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(augment, "_AREA", (1.0, 1.0))
     monkeypatch.setattr(augment, "_RATIO", (1.2, 1.3))
-    boxes = augment._random_boxes(10, 32, CPU)
-    assert (boxes == 32).all()
+    images = _images(10, 32)
+    result = _preprocess(32, Augmentation(resized_crop=True))(images)
+    torch.testing.assert_close(result, _preprocess(32, None)(images), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A data set is what its images hold and are called, wherever and whenever they were written."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -8,7 +9,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sdedge.data import content
 from sdedge.data.catalog import Dataset, load_dataset
 from sdedge.data.division import divide
 from sdedge.errors import DataError
@@ -70,8 +70,10 @@ def test_files_are_read_once(
 ) -> None:
     folder = make_images(tmp_path / "set", ("a", "b"), 5)
     read: list[str] = []
-    digest = content._digest
-    monkeypatch.setattr(content, "_digest", lambda path: (read.append(path), digest(path))[1])
+    digest = hashlib.file_digest
+    monkeypatch.setattr(
+        hashlib, "file_digest", lambda file, kind: (read.append(file.name), digest(file, kind))[1]
+    )
     before = load(folder).fingerprint
     assert len(read) == 10
     load(folder)
