@@ -1,5 +1,6 @@
 """sdedge bench"""
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -7,9 +8,6 @@ import typer
 
 from sdedge.cli import options
 from sdedge.cli.output import console, guarded, print_json
-from sdedge.cli.render.bench import bench_reporter, print_bench
-from sdedge.cli.render.predictions import print_reports
-from sdedge.cli.render.scores import print_scores
 from sdedge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -65,6 +63,10 @@ def bench(
 
     A run with a budget is held against it: its limits where none are given, its target too.
     """
+    from sdedge.cli.render.bench import print_bench
+    from sdedge.cli.render.predictions import print_reports
+    from sdedge.cli.render.progress import render
+    from sdedge.cli.render.scores import print_scores
     from sdedge.deploy.fit.check import Limits
     from sdedge.pipeline import bench as measuring
     from sdedge.pipeline import predict as predicting
@@ -92,7 +94,8 @@ def bench(
     if device is None and targets and (batch, threads) != (None, None):
         raise ConfigError("--batch and --threads are of a measurement; add --device cpu")
     out = console(json_output=json_output)
-    reporter = bench_reporter(out)
+    # No bar: it would take time from what is measured.
+    reporter = functools.partial(render, console=out)
     value: dict[str, Any]
     if device is not None or targets is None:
         result = measuring.bench(

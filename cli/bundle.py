@@ -1,7 +1,6 @@
 """sdedge bundle"""
 
 import shlex
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -27,27 +26,16 @@ def bundle(
     """Pack the exported networks with a program that proves and measures them on a board."""
     from sdedge.cli.render import images as image_events  # noqa: F401 - registers them
     from sdedge.cli.render.progress import ConsoleReporter
-    from sdedge.deploy.board.bundle import bundle_run
-    from sdedge.files import check_replaceable
-    from sdedge.pipeline.images import open_training_data
-    from sdedge.run import RunDir
+    from sdedge.pipeline import bundle as packing
 
     out = console(json_output=json_output)
-    opened = RunDir.open(run)
-    out.print(f"[dim]run directory {shown(opened.path)}[/dim]")
-    opened.require(opened.onnx, "export")
-    if file is not None:
-        check_replaceable(file)  # before the minutes that a bundle may take
-    with opened.lock() if file is None else nullcontext():
-        with ConsoleReporter(out) as reporter:
-            data, _ = open_training_data(opened, dataset, data_root, reporter)
-        path, models = bundle_run(opened, data.test, file)
-    size = path.stat().st_size
-    out.print(f"[bold]Bundled[/bold] {shown(', '.join(models))} in {shown(path)}")
+    with ConsoleReporter(out) as reporter:
+        result = packing.bundle(run, file, dataset=dataset, data_root=data_root, reporter=reporter)
+    out.print(f"[bold]Bundled[/bold] {shown(', '.join(result.models))} in {shown(result.path)}")
     out.print(
-        f"  {size:,} bytes. On the board, with Python, numpy and onnxruntime:\n"
-        f"  python3 -m zipfile -e {shown(shlex.quote(path.name))} . && cd sdedge-bundle && "
+        f"  {result.size_bytes:,} bytes. On the board, with Python, numpy and onnxruntime:\n"
+        f"  python3 -m zipfile -e {shown(shlex.quote(result.path.name))} . && cd sdedge-bundle && "
         "python3 board.py"
     )
     if json_output:
-        print_json({"bundle": str(path), "size_bytes": size, "models": models})
+        print_json(result.to_dict())

@@ -1,11 +1,11 @@
 """sdedge demo"""
 
 import time
+from functools import partial
 
 from sdedge.cli import options
 from sdedge.cli.export import start_export
 from sdedge.cli.output import console, guarded, print_json, shown
-from sdedge.cli.render.bench import bench_reporter, print_bench
 from sdedge.cli.render.figures import duration
 from sdedge.cli.search import search_and_show
 from sdedge.cli.train import train_and_show
@@ -21,6 +21,8 @@ def demo(
     json_output: options.Json = False,
 ) -> None:
     """Search, train, export and profile on the embedded data set, in about three minutes."""
+    from sdedge.cli.render.bench import print_bench
+    from sdedge.cli.render.progress import render
     from sdedge.pipeline.bench import bench
 
     given = {"data_root": data_root, "seed": seed, "device": device}
@@ -32,7 +34,7 @@ def demo(
     with lock_folder(path):
         trained = train_and_show(out, preset="demo", run=path, **overrides)
         exported = start_export(out, path)
-        profiled = bench(path, reporter=bench_reporter(out))
+        profiled = bench(path, reporter=partial(render, console=out))
         print_bench(out, profiled)
     seconds = time.monotonic() - started
     out.print(

@@ -1,5 +1,6 @@
 """sdedge targets [list | show | calibrate]"""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,6 @@ import typer
 from sdedge.cli import options
 from sdedge.cli.app import App
 from sdedge.cli.output import console, guarded, print_json
-from sdedge.cli.render.bench import bench_reporter
 from sdedge.cli.render.targets import print_calibration, print_target, print_targets
 
 app = App(help="The devices that latency can be predicted for.")
@@ -71,11 +71,12 @@ def calibrate(
     json_output: options.Json = False,
 ) -> None:
     """Make a profile from measurements of a device."""
+    from sdedge.cli.render.progress import render
     from sdedge.pipeline.calibrate import calibrate_target
 
     out = console(json_output=json_output)
     made = calibrate_target(
-        name, result, threads=threads, ram_mb=ram_mb, reporter=bench_reporter(out)
+        name, result, threads=threads, ram_mb=ram_mb, reporter=partial(render, console=out)
     )
     if json_output:
         print_json(made.to_dict())

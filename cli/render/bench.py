@@ -1,40 +1,28 @@
 """How the result of a benchmark is shown, and what it reports on its way."""
 
-from typing import TYPE_CHECKING
-
 from rich.console import Console
 
 from sdedge.cli.output import shown, table
 from sdedge.cli.render.checks import print_verdict
 from sdedge.cli.render.figures import limits_text, mebibytes, threads_text
 from sdedge.cli.render.predictions import print_reports
+from sdedge.cli.render.progress import render
 from sdedge.cli.render.scores import print_scores
-from sdedge.events import Event, Notice, Reporter
-
-if TYPE_CHECKING:
-    from sdedge.deploy.latency.profiler import Measurement
-    from sdedge.pipeline.bench import BenchResult
+from sdedge.deploy.latency.profiler import Measurement
+from sdedge.pipeline.bench import BenchResult
+from sdedge.pipeline.predict import BudgetLimitsTaken
 
 
-def bench_reporter(out: Console) -> Reporter:
-    """Prints what a benchmark or a prediction reports; no bar, which would take time from it."""
-    from sdedge.pipeline.predict import BudgetLimitsTaken
-
-    def report(event: Event) -> None:
-        match event:
-            case Notice(text):
-                out.print(f"[dim]{shown(text)}[/dim]")
-            case BudgetLimitsTaken(limits, target):
-                device = f", which is for {target}" if target else ""
-                out.print(
-                    f"limits of the run's budget{shown(device)}: {limits_text(limits.active)}; "
-                    "--max-... gives others"
-                )
-
-    return report
+@render.register
+def _(event: BudgetLimitsTaken, console: Console) -> None:
+    device = f", which is for {event.target}" if event.target else ""
+    console.print(
+        f"limits of the run's budget{shown(device)}: {limits_text(event.limits.active)}; "
+        "--max-... gives others"
+    )
 
 
-def print_bench(out: Console, result: "BenchResult") -> None:
+def print_bench(out: Console, result: BenchResult) -> None:
     """All that there is: the measurement, predictions, the verdict on a budget, and scores."""
     _print_measurement(out, result.measurement)
     if result.predictions:
@@ -44,7 +32,7 @@ def print_bench(out: Console, result: "BenchResult") -> None:
     print_scores(out, result.scores)
 
 
-def _print_measurement(out: Console, measurement: "Measurement") -> None:
+def _print_measurement(out: Console, measurement: Measurement) -> None:
     out.print(
         f"[bold]{shown(measurement.model)}[/bold] on {shown(measurement.cpu_model)}, "
         f"{threads_text(measurement.threads)}, batch {measurement.batch_size}, "
