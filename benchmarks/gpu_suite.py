@@ -224,7 +224,7 @@ def full_search(suite: Suite, dataset_name: str, device: torch.device) -> None:
         config.dataset, Path(config.data_root), config.stored_size, config.data_seed
     )
     phase = SearchPhase(config, dataset)
-    validations = math.ceil(len(phase.valid) / config.batch_size)
+    validations = math.ceil(len(phase.data.valid) / config.batch_size)
     epoch = phase.steps * steady["step_seconds"] + validations * steady["validation_seconds"]
 
     def search(_: Callable[[], bool]) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from sdedge.genotype import published
 from sdedge.graphs import CudaGraphs, Step, rate_settings, select_graphs, set_rate
 from sdedge.loop import Phase
 from sdedge.run import RunDir
-from sdedge.search.phase import SearchPhase, check_search
+from sdedge.search.check import check_search
+from sdedge.search.phase import SearchPhase
 from sdedge.search.runner import run_search
 from sdedge.train.phase import TrainPhase, check_training
 
@@ -103,7 +104,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeGraphs:
         return {"lr": torch.tensor(rate), "fused": True}
 
     monkeypatch.setattr("sdedge.graphs._WARM_UP", 1)
-    for module in ("sdedge.search.phase", "sdedge.train.phase"):
+    for module in ("sdedge.search.check", "sdedge.search.phase", "sdedge.train.phase"):
         monkeypatch.setattr(f"{module}.select_graphs", select)
     for module in ("sdedge.search.bilevel", "sdedge.train.phase"):
         monkeypatch.setattr(f"{module}.rate_settings", settings)

@@ -35,7 +35,7 @@ from sdedge.pipeline.budget import budgeted_size, planned_costs
 from sdedge.pipeline.verdict import stored_requirements
 from sdedge.run import RunDir, read_json
 from sdedge.search.budget import PLACES, Costs
-from sdedge.search.phase import SearchRecord
+from sdedge.search.record import SearchRecord
 from sdedge.space.nasbench201.cell import Nb201Cell, read_cell
 from sdedge.space.saved import NetworkDescription
 

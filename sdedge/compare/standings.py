@@ -9,7 +9,7 @@ from sdedge.compare.method import RANDOM, Method
 from sdedge.compare.trial import trial_dir
 from sdedge.run import RunDir
 from sdedge.search.lookup import look_up, look_up_epochs
-from sdedge.search.phase import SearchRecord
+from sdedge.search.record import SearchRecord
 from sdedge.space.nasbench201.benchmark_table import DATASETS, BenchmarkTable
 from sdedge.space.nasbench201.cell import Nb201Cell
 

@@ -20,7 +20,7 @@ from sdedge.files import write_atomic, write_json
 from sdedge.genotype import Architecture, Genotype
 from sdedge.run import RunDir, read_json
 from sdedge.schema import to_record
-from sdedge.search.phase import check_search
+from sdedge.search.check import check_search
 from sdedge.search.runner import run_search
 from sdedge.search.stages import build_search
 from sdedge.search.strategies import get_strategy

@@ -32,7 +32,8 @@ from sdedge.pipeline.settings import (
     with_absolute_paths,
 )
 from sdedge.run import RunDir
-from sdedge.search.phase import SearchPhase, check_search
+from sdedge.search.check import check_search
+from sdedge.search.phase import SearchPhase
 from sdedge.search.runner import SearchOutcome, run_search
 from sdedge.search.stages import StagedSearch, build_search
 from sdedge.search.strategies import get_strategy

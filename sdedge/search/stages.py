@@ -22,7 +22,8 @@ from sdedge.genotype import Architecture
 from sdedge.loop import Phase
 from sdedge.search.adaptive import AdaptiveSearch
 from sdedge.search.budget import Costs
-from sdedge.search.phase import SearchPhase, SearchRecord
+from sdedge.search.phase import SearchPhase
+from sdedge.search.record import SearchRecord
 from sdedge.search.strategies import strategy_for
 from sdedge.search.strategy import OperationMask, Stage
 

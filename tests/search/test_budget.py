@@ -331,7 +331,7 @@ def test_an_alpha_step_within_a_budget_never_waits_for_the_device(tiny_dataset: 
     phase.begin_epoch(0)
     bilevel = phase.bilevel
     train, search = (
-        bilevel.task.prepare(phase.augment(images), labels)
+        bilevel.task.prepare(phase.data.augment(images), labels)
         for images, labels in next(phase.batches(0, 0))
     )
     bilevel.alpha_step(train, search)  # makes the optimizer's buffers

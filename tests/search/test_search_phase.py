@@ -18,7 +18,8 @@ from sdedge.events import Reporter
 from sdedge.genotype import Genotype
 from sdedge.loop import MEASURED, run_phase
 from sdedge.run import RunDir
-from sdedge.search.phase import SearchPhase, search_halves
+from sdedge.search.data import search_halves
+from sdedge.search.phase import SearchPhase
 from sdedge.search.tasks.task import TaskBatch, TaskLoss
 from sdedge.space.darts.supernet import Supernet
 from sdedge.space.nasbench201.supernet import Nb201Supernet
@@ -110,7 +111,7 @@ def test_weights_never_see_the_search_half_nor_alphas_the_training_half(
         seen[half] += batch.images[:, 0, 0, 0].tolist()
         return TaskLoss(torch.zeros(()), {})
 
-    monkeypatch.setattr(phase, "augment", lambda pixels: pixels)
+    monkeypatch.setattr(phase.data, "augment", lambda pixels: pixels)
     monkeypatch.setattr(phase, "alpha_step", lambda _, search: note("search", search))
     monkeypatch.setattr(phase, "weight_step", lambda train: note("train", train))
     for step, batch in enumerate(phase.batches(0, 0)):
@@ -221,7 +222,7 @@ def test_validation_counts_every_image_once(
     tiny_dataset: Dataset, valid_images: int | None
 ) -> None:
     phase = SearchPhase(config(valid_images=valid_images), tiny_dataset)
-    seen = sum(len(labels) for _, labels in phase.valid.ordered())
+    seen = sum(len(labels) for _, labels in phase.data.valid.ordered())
     assert seen == (valid_images or len(tiny_dataset.train.labels) // 2)
     assert 0 <= phase.end_epoch(0)["valid_accuracy"] <= 1
 

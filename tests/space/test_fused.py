@@ -278,7 +278,7 @@ def test_three_epochs_of_search_agree_as_well_as_two_plain_ones(
     plain = searched("reference", tiny_dataset, tmp_path / "plain", reporter)
     fused = searched("auto", tiny_dataset, tmp_path / "fused", reporter)
     # The same arithmetic in another order of memory, and so with other roundings.
-    monkeypatch.setattr("sdedge.search.phase.on_device", lambda module, device: module.to(device))
+    monkeypatch.setattr("sdedge.search.build.on_device", lambda module, device: module.to(device))
     again = searched("reference", tiny_dataset, tmp_path / "again", reporter)
     for name in CELL_TYPES:
         noise = float((again[name] - plain[name]).norm() / plain[name].norm())
