@@ -86,10 +86,10 @@ class Recorder:
     def __getitem__(self, grid: tuple[int]) -> Callable[..., None]:
         def record(*positional: Any, **named: Any) -> None:
             names = self.kernel.arg_names
-            given = dict(zip(names, positional, strict=False)) | named
-            arguments = {name: given.pop(name) for name in names}
+            options = dict(zip(names, positional, strict=False)) | named
+            arguments = {name: options.pop(name) for name in names}
             moved = sum(self.sizes(arguments).values())
-            self.launches.append(Launch(self.kernel, arguments, given, moved))
+            self.launches.append(Launch(self.kernel, arguments, options, moved))
 
         return record
 
@@ -228,7 +228,7 @@ def compile_launch(case: str, launch: Launch, capability: int) -> Usage:
 
 
 def print_table(usages: list[Usage]) -> None:
-    """Print one line a launch, the architectures beside each other."""
+    """Print one line a launch, with a column for each architecture."""
     measures = {
         "registers": "registers",
         "spilled_bytes": "spilled, bytes",

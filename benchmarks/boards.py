@@ -192,7 +192,7 @@ def _spread(known: list[Sample]) -> float:
 
 
 def rounded(value: object) -> Any:
-    """Floats to four digits: they are not known better."""
+    """Floats to four digits: they are not more certain."""
     if isinstance(value, float):
         return 0.0 if value == 0 else round(value, 3 - math.floor(math.log10(abs(value))))
     if isinstance(value, dict):

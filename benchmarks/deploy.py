@@ -124,7 +124,7 @@ def checked_accuracies(
                 f"WRONG: {name} gives fp32's class for {percent(agreement)} of the test images "
                 f"(at least {percent(LEAST_AGREEMENT)}); nothing was timed"
             )
-    return {name: float((found == labels).mean()) for name, found in classes.items()}
+    return {name: float((predicted == labels).mean()) for name, predicted in classes.items()}
 
 
 def measure(
@@ -169,7 +169,7 @@ def _row(model: bytes, accuracy: float, latency: Latency) -> dict[str, Any]:
 
 def show(out: Console, summary: dict[str, Any]) -> None:
     """A table of the four, and how it came about."""
-    found = {name: summary[name] for name in ROWS}
+    forms = {name: summary[name] for name in ROWS}
     rows = [
         (
             name,
@@ -181,18 +181,18 @@ def show(out: Console, summary: dict[str, Any]) -> None:
             f"{row['latency_p99_ms']:.3f}",
             f"{row['latency_min_ms']:.3f}",
         )
-        for name, row in found.items()
+        for name, row in forms.items()
     ]
     columns = ("", "nodes", "bytes", "a weight", "accuracy", "p50 ms", "p99 ms", "least ms")
     out.print(table("", columns, rows), soft_wrap=False)
-    if not all(row["settled"] for row in found.values()):
+    if not all(row["settled"] for row in forms.values()):
         out.print(
             "[yellow]Not all medians settled: other work is using the CPU. Measure again when it "
             "is idle, or longer, with --seconds.[/yellow]"
         )
     out.print(
         f"[dim]{summary['parameters']:,} parameters; accuracy in ONNX Runtime on "
-        f"{summary['images']:,} test images; one image a run, {found['int8']['runs']:,} runs each "
+        f"{summary['images']:,} test images; one image a run, {forms['int8']['runs']:,} runs each "
         f"in turns, {summary['threads']} thread; {summary['device_name']}, onnxruntime "
         f"{summary['packages']['onnxruntime']}, torch {summary['packages']['torch']}, "
         f"commit {summary['commit']}[/dim]"

@@ -32,7 +32,7 @@ class MissingError(Exception):
 
 @dataclass(frozen=True)
 class Core:
-    """What Linux tells of a core in /proc/cpuinfo; ONNX Runtime reads it there."""
+    """What Linux says of a core in /proc/cpuinfo; ONNX Runtime reads it there."""
 
     board: str
     part: int

@@ -1,4 +1,4 @@
-"""All that is to be known of a GPU, checked and measured within ten minutes, in one JSON.
+"""Check the kernels and measure everything on a GPU within ten minutes, into one JSON.
 
     python benchmarks/gpu_suite.py [--out PATH] [--full [DATASET]]
     python benchmarks/gpu_suite.py --check-only   # also without a GPU; TRITON_INTERPRET=1: kernels
@@ -60,7 +60,7 @@ class Suite:
         self._end = clock() + LIMIT_SECONDS
 
     def run(self, name: str, budget: float, part: Callable[[Callable[[], bool]], Any]) -> None:
-        """Add what `part` gives, unless its budget of seconds goes past the end.
+        """Add what `part` gives, unless its budget of seconds exceeds what is left.
 
         It is handed a question to ask before each of its pieces: is the budget used up?
         """
@@ -97,8 +97,8 @@ def check(device: torch.device, *, interpreted: bool) -> dict[str, Any]:
         print("kernels unchecked: that needs a CUDA GPU, or TRITON_INTERPRET=1 to interpret them")
     settings = search_step.SETTINGS.values() if cuda else (TINY,)
     errors = search_step.check(settings, device)
-    for name, found in errors.items():
-        for dtype, error in found.items():
+    for name, by_dtype in errors.items():
+        for dtype, error in by_dtype.items():
             print(f"right search step, {name} in {dtype}: {search_step.error_text(error)}")
     return errors
 
@@ -282,8 +282,8 @@ def tell(report: Mapping[str, Any]) -> None:
             f"{1000 * projected['step_seconds']:.1f} ms a step"
         )
     for state, seconds in report.get("start_up", {}).items():
-        told = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
-        out.print(f"start with a {state} kernel cache: {told}")
+        shown = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
+        out.print(f"start with a {state} kernel cache: {shown}")
     for part in ("kernels", "scaling"):
         show(out, part, report.get(part, {}).get("rows", []))
     show(out, "roofline", report["roofline"])

@@ -5,7 +5,7 @@
 
 Every case is first held against float64; one that fails ends the run before anything is timed.
 Then the Triton kernels, eager torch and torch.compile take turns: CUDA events around forward and
-backward, caches flushed between calls, median. Bandwidth is the least that the fused form has to
+backward, caches flushed between calls, median. Bandwidth is the minimum that the fused form has to
 move over the time it takes; its share is of a copy measured in the same run.
 """
 

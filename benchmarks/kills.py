@@ -1,4 +1,4 @@
-"""Kills searches and trainings at random moments, and goes on with each as a user would.
+"""Kills searches and trainings at random moments, and resumes each as a user would.
 
     python benchmarks/kills.py [--kills 100] [--seed 0] [--json]
 
@@ -37,7 +37,7 @@ COMMANDS = {
     "search": {"cells": 3, "valid-images": 8, "patch-size": 4, **SHARED},
     "train": {"genotype": "DARTS_V1", "cells": 2, "drop-path": 0.2, **SHARED},
 }
-# A process that dies at one of its system calls (0: at none), and else tells how many it made.
+# A process that dies at one of its system calls (0: at none), or reports how many it made.
 PROGRAM = """
 import atexit, os, signal, sys
 deadly, made = int(sys.argv.pop(1)), 0
@@ -132,13 +132,13 @@ def _killed_until_done(
 
 
 def _start(folder: Path, phase: str, path: Path, deadly: int) -> subprocess.CompletedProcess[str]:
-    """A start, as a user gives it: anew, or with --resume where the run has settings."""
+    """A start as a user makes it: from scratch, or with --resume where the run has settings."""
     if (path / "config.json").exists():
         arguments = [phase, "--resume", "--run", str(path)]
     else:
-        given = [f"--{name}={value}" for name, value in COMMANDS[phase].items()]
+        options = [f"--{name}={value}" for name, value in COMMANDS[phase].items()]
         data_root = f"--data-root={folder / 'data'}"
-        arguments = [phase, "--preset=demo", *given, data_root, "--run", str(path)]
+        arguments = [phase, "--preset=demo", *options, data_root, "--run", str(path)]
     return subprocess.run(
         [sys.executable, "-c", PROGRAM, str(deadly), *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -188,12 +188,12 @@ def draw(summary: Mapping[str, Any], path: Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "sdedge"
     figure = Figure(figsize=(9, 4.4), layout="constrained")
     here, there = figure.subplots(1, 2)
-    for precision, found in summary["host"].items():
-        error, inside = found["median_error"], found["coverage"]
+    for precision, group in summary["host"].items():
+        error, inside = group["median_error"], group["coverage"]
         label = f"{precision}: median error {error:.0%}, {inside:.0%} in the band"
-        _scatter(here, found["rows"], COLOURS[precision], label)
-        _band(here, found, COLOURS[precision])
-    here.set_title(f"this machine, {found['networks']} random networks")
+        _scatter(here, group["rows"], COLOURS[precision], label)
+        _band(here, group, COLOURS[precision])
+    here.set_title(f"this machine, {group['networks']} random networks")
     for precision, colour in COLOURS.items():
         rows = [row for row in summary["boards"]["rows"] if row["precision"] == precision]
         band = error_band([row["measured_ms"] / row["predicted_ms"] for row in rows])
@@ -215,28 +215,28 @@ def _scatter(axes: Axes, rows: Sequence[Mapping[str, Any]], colour: str, label: 
     axes.scatter(predicted, measured, s=14, color=colour, alpha=0.7, linewidths=0, label=label)
 
 
-def _band(axes: Axes, found: Mapping[str, Any], colour: str) -> None:
+def _band(axes: Axes, group: Mapping[str, Any], colour: str) -> None:
     """The interval that is printed with a prediction."""
-    predicted = [row["predicted_ms"] for row in found["rows"]]
+    predicted = [row["predicted_ms"] for row in group["rows"]]
     ends = np.array([min(predicted) / 1.3, max(predicted) * 1.3])
-    low, high = found["interval"]
+    low, high = group["interval"]
     axes.fill_between(ends, ends * low, ends * high, color=colour, alpha=0.1, linewidth=0)
 
 
 def report(out: Console, summary: Mapping[str, Any]) -> None:
     """The figures, for people."""
-    groups = [(f"this machine, {name}", found) for name, found in summary["host"].items()]
-    groups += [(f"left out: {name}", found) for name, found in summary["boards"]["groups"].items()]
+    groups = [(f"this machine, {name}", group) for name, group in summary["host"].items()]
+    groups += [(f"left out: {name}", group) for name, group in summary["boards"]["groups"].items()]
     rows = [
         (
             name,
-            found["networks"],
-            f"{found['median_error']:.1%}",
-            f"{found['p90_error']:.1%}",
-            f"{found['rank_correlation']:.3f}",
-            f"{found['coverage']:.0%}" if "coverage" in found else "",
+            group["networks"],
+            f"{group['median_error']:.1%}",
+            f"{group['p90_error']:.1%}",
+            f"{group['rank_correlation']:.3f}",
+            f"{group['coverage']:.0%}" if "coverage" in group else "",
         )
-        for name, found in groups
+        for name, group in groups
     ]
     columns = ("", "count", "median error", "p90 error", "rank", "in interval")
     out.print(table("predicted against measured latency", columns, rows), soft_wrap=False)
@@ -255,8 +255,8 @@ def main(arguments: list[str]) -> int:
     start = time.perf_counter()
     networks = random_networks(options.networks)
     host = {p: validate(p, networks[p], options.rounds) for p in PRECISIONS}
-    for found in host.values():
-        found["coverage"] = coverage(found)
+    for group in host.values():
+        group["coverage"] = coverage(group)
     summary = {
         "environment": describe_environment(torch.device("cpu")),
         "onnxruntime": ort.__version__,

@@ -88,13 +88,13 @@ def check(settings: Iterable[Setting], device: torch.device) -> dict[str, Errors
         for dtype, allowed in LARGEST_ERRORS.items():
             if dtype == torch.float64 and device.type == "cuda":
                 continue
-            found = agreement(setting, device, dtype)
-            if not all(error <= allowed for error in found.values()):
+            deviations = agreement(setting, device, dtype)
+            if not all(error <= allowed for error in deviations.values()):
                 raise BenchError(
-                    f"WRONG at {setting.name}: fused is off by {error_text(found)} in {dtype} "
+                    f"WRONG at {setting.name}: fused is off by {error_text(deviations)} in {dtype} "
                     f"(relative; allowed {allowed:g}); nothing was timed"
                 )
-            errors[setting.name][str(dtype).removeprefix("torch.")] = found
+            errors[setting.name][str(dtype).removeprefix("torch.")] = deviations
     return errors
 
 
@@ -203,8 +203,8 @@ def show(out: Console, case: dict[str, Any]) -> None:
         f"plain takes {case['time_ratio']:.3g} times as long; fused needs "
         f"{case['memory_ratio']:.1%} of the memory"
     )
-    for dtype, found in case["errors"].items():
-        out.print(f"relative error in {dtype}: {error_text(found)}")
+    for dtype, deviations in case["errors"].items():
+        out.print(f"relative error in {dtype}: {error_text(deviations)}")
     routes = ", ".join(f"{name} {route}" for name, route in case["fused"]["kernels"].items())
     out.print(f"[dim]fused ran {routes}[/dim]")
 

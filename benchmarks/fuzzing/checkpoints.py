@@ -36,7 +36,7 @@ class _Quiet:
 
 
 def target(folder: Path) -> Target:
-    """Loading a trained network, and going on with a training that had ended."""
+    """Loading a trained network, and resuming a training that had ended."""
     torch.set_num_threads(1)
     run = RunDir.create("fuzz", folder / "run")
     phase = _phase()
