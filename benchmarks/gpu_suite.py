@@ -37,9 +37,9 @@ from sdedge.environment import describe_environment
 from sdedge.errors import BenchError, SdedgeError
 from sdedge.events import silent
 from sdedge.files import write_json
+from sdedge.nas.phase import SearchPhase
+from sdedge.nas.runner import run_search
 from sdedge.run import RunDir
-from sdedge.search.phase import SearchPhase
-from sdedge.search.runner import run_search
 
 LIMIT_SECONDS = 570.0  # of ten minutes; the rest is for imports and the last write
 TINY = Setting("tiny", channels=4, cells=3, batch=4, image_size=16)

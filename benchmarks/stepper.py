@@ -22,10 +22,10 @@ from sdedge.device import make_deterministic, on_device, select_device
 from sdedge.errors import BenchError
 from sdedge.graphs import Step, select_graphs
 from sdedge.kernels import chosen
-from sdedge.search.bilevel import Bilevel
-from sdedge.search.strategies import get_strategy
-from sdedge.search.tasks import build_task
-from sdedge.search.tasks.task import TaskBatch
+from sdedge.nas.bilevel import Bilevel
+from sdedge.nas.strategies import get_strategy
+from sdedge.nas.tasks import build_task
+from sdedge.nas.tasks.task import TaskBatch
 from sdedge.space.darts.supernet import Supernet
 from sdedge.space.spaces import get_space
 

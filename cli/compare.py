@@ -6,7 +6,7 @@ import typer
 
 from sdedge.cli import options
 from sdedge.cli.output import console, guarded, print_json
-from sdedge.compare.recipes import RECIPES, SEEDS
+from sdedge.comparison.recipes import RECIPES, SEEDS
 from sdedge.config import SearchConfig, parse_settings
 from sdedge.errors import ConfigError
 

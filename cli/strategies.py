@@ -7,7 +7,7 @@ from sdedge.cli.output import console, guarded, print_json
 @guarded
 def strategies(json_output: options.Json = False) -> None:
     """List the search methods that --strategy takes."""
-    from sdedge.search.strategies import STRATEGIES, incompatible_with
+    from sdedge.nas.strategies import STRATEGIES, incompatible_with
 
     if json_output:
         print_json(

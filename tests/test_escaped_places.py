@@ -8,7 +8,7 @@ import pytest
 
 from sdedge.analysis.comparison import draw_comparison
 from sdedge.analysis.darts_cell import draw_genotype
-from sdedge.compare.summary import Table
+from sdedge.comparison.summary import Table
 from sdedge.deploy import card
 from sdedge.deploy.formats.onnx.metadata import Metadata
 from sdedge.deploy.snippets import cpp_snippet, python_snippet

@@ -22,11 +22,11 @@ from sdedge.events import Reporter
 from sdedge.genotype import published
 from sdedge.graphs import CudaGraphs, Step, rate_settings, select_graphs, set_rate
 from sdedge.loop import Phase
+from sdedge.nas.check import check_search
+from sdedge.nas.phase import SearchPhase
+from sdedge.nas.runner import run_search
 from sdedge.run import RunDir
-from sdedge.search.check import check_search
-from sdedge.search.phase import SearchPhase
-from sdedge.search.runner import run_search
-from sdedge.train.phase import TrainPhase, check_training
+from sdedge.training.phase import TrainPhase, check_training
 
 WAITS = {
     torch.ops.aten._local_scalar_dense.default,
@@ -104,9 +104,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeGraphs:
         return {"lr": torch.tensor(rate), "fused": True}
 
     monkeypatch.setattr("sdedge.graphs._WARM_UP", 1)
-    for module in ("sdedge.search.check", "sdedge.search.phase", "sdedge.train.phase"):
+    for module in ("sdedge.nas.check", "sdedge.nas.phase", "sdedge.training.phase"):
         monkeypatch.setattr(f"{module}.select_graphs", select)
-    for module in ("sdedge.search.bilevel", "sdedge.train.phase"):
+    for module in ("sdedge.nas.bilevel", "sdedge.training.phase"):
         monkeypatch.setattr(f"{module}.rate_settings", settings)
     return graphs
 

@@ -31,8 +31,8 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
     {"formats": ("sdedge.deploy.formats",)},
     {"memory": ("sdedge.deploy.memory",)},
     {"latency": ("sdedge.deploy.latency",), "ir": ("sdedge.deploy.ir",)},
-    {"compare": ("sdedge.compare",)},
-    {"search": ("sdedge.search",), "train": ("sdedge.train",)},
+    {"compare": ("sdedge.comparison",)},
+    {"search": ("sdedge.nas",), "train": ("sdedge.training",)},
     {
         "loop": ("sdedge.loop", "sdedge.interrupt", "sdedge.meters"),
         "environment": ("sdedge.environment",),
@@ -180,9 +180,9 @@ def test_no_torch_is_loaded(module: str) -> None:
 
 
 def test_the_loop_has_no_branch_on_a_strategy_s_name() -> None:
-    from sdedge.search.strategies import STRATEGIES
+    from sdedge.nas.strategies import STRATEGIES
 
-    files = [*(ROOT / "sdedge" / "loop").glob("*.py"), *(ROOT / "sdedge" / "search").glob("*.py")]
+    files = [*(ROOT / "sdedge" / "loop").glob("*.py"), *(ROOT / "sdedge" / "nas").glob("*.py")]
     assert len(files) > 10
     named = {
         (file.name, node.value)

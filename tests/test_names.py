@@ -6,17 +6,17 @@ import pytest
 from typer.testing import CliRunner
 
 from sdedge.cli.main import app
-from sdedge.compare.method import Method
-from sdedge.compare.recipes import RECIPES, get_recipe
+from sdedge.comparison.method import Method
+from sdedge.comparison.recipes import RECIPES, get_recipe
 from sdedge.config import SearchConfig, TrainConfig
 from sdedge.data.catalog import DATASETS, load_dataset
 from sdedge.deploy.targets.target import list_targets, load_target
 from sdedge.errors import ConfigError, DataError, GenotypeError, SdedgeError, TargetError
 from sdedge.genotype import load_genotype, published
 from sdedge.names import choose, find_name, suggestion
+from sdedge.nas.strategies import STRATEGIES, get_strategy
+from sdedge.nas.tasks import TASKS, task_name
 from sdedge.pipeline.settings import resolve_preset, with_absolute_paths
-from sdedge.search.strategies import STRATEGIES, get_strategy
-from sdedge.search.tasks import TASKS, task_name
 from sdedge.space.nasbench201 import benchmark_table
 
 TARGETS = [target.name for target in list_targets()]

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from sdedge.compare.recipes import RECIPES
+from sdedge.comparison.recipes import RECIPES
 from sdedge.deploy.targets.target import list_targets, shipped_target
-from sdedge.search.strategies import STRATEGIES, incompatible_with
-from sdedge.search.tasks import TASKS
+from sdedge.nas.strategies import STRATEGIES, incompatible_with
+from sdedge.nas.tasks import TASKS
 
 DOCS = Path(__file__).parents[1] / "docs"
 _TABLE = re.compile(r"<!-- (?P<name>[a-z]+) -->\n.*?<!-- end -->", re.DOTALL)

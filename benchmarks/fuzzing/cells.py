@@ -8,13 +8,13 @@ import numpy as np
 from fuzzing.harness import Target
 from fuzzing.mutations import mutated
 from fuzzing.structures import changed_json
-from sdedge.compare.method import Method
+from sdedge.comparison.method import Method
 from sdedge.config import SearchConfig, TrainConfig, parse_settings
 from sdedge.errors import SdedgeError
 from sdedge.genotype import load_genotype, published
+from sdedge.nas.strategies import STRATEGIES, get_strategy
+from sdedge.nas.tasks import TASKS
 from sdedge.pipeline.settings import with_absolute_paths
-from sdedge.search.strategies import STRATEGIES, get_strategy
-from sdedge.search.tasks import TASKS
 from sdedge.space.nasbench201.cell import Nb201Cell, read_cell
 
 _CELL = published()["PDARTS"].genotype

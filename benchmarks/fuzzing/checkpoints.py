@@ -13,11 +13,12 @@ from fuzzing.structures import changed_json
 from sdedge.config import TrainConfig
 from sdedge.data.dataset import Dataset, Split
 from sdedge.errors import InterruptedRunError, SdedgeError
+from sdedge.events import silent
 from sdedge.genotype import Genotype
 from sdedge.loop import run_phase
 from sdedge.run import RunDir
 from sdedge.space.saved import load_network, save_network
-from sdedge.train.phase import TrainPhase
+from sdedge.training.phase import TrainPhase
 
 _CELL = Genotype(
     normal=(("sep_conv_3x3", 0), ("skip_connect", 1)),
@@ -28,19 +29,12 @@ _CELL = Genotype(
 _SIZE = 8  # bytes of a safetensors file that say how long its index is
 
 
-class _Quiet:
-    def estimated(self, estimate: object) -> None: ...
-    def stepped(self, progress: object) -> None: ...
-    def epoch_ended(self, record: object) -> None: ...
-    def stopping(self) -> None: ...
-
-
 def target(folder: Path) -> Target:
-    """Loading a trained network, and resuming a training that had ended."""
+    """Loading a trained network, and going on with a training that had ended."""
     torch.set_num_threads(1)
     run = RunDir.create("fuzz", folder / "run")
     phase = _phase()
-    run_phase(phase, run, _Quiet(), resume=False, checkpoint_seconds=1e9)
+    run_phase(phase, run, silent, resume=False, checkpoint_seconds=1e9)
     save_network(run.weights, phase.finish(), phase.description)
     metrics = run.metrics.read_bytes()
     files = {b"weights": run.weights, b"checkpoint": run.checkpoint("train")}
@@ -52,7 +46,7 @@ def target(folder: Path) -> Target:
         if kind == b"weights":
             load_network(run.weights)
         else:
-            run_phase(phase, run, _Quiet(), resume=True, checkpoint_seconds=1e9)
+            run_phase(phase, run, silent, resume=True, checkpoint_seconds=1e9)
 
     originals = tuple(kind + b"\n" + file.read_bytes() for kind, file in files.items())
     return Target(originals, read, (SdedgeError, InterruptedRunError), _change)

@@ -12,9 +12,9 @@ import onnx
 from fuzzing.harness import Target
 from fuzzing.mutations import mutated
 from fuzzing.structures import changed_json
-from sdedge.compare.method import Method
-from sdedge.compare.plan import Plan
-from sdedge.compare.trial import check_trials, run_trial, trial_config
+from sdedge.comparison.method import Method
+from sdedge.comparison.plan import Plan
+from sdedge.comparison.trial import check_trials, run_trial, trial_config
 from sdedge.config import SearchConfig, TrainConfig
 from sdedge.data.catalog import describe_datasets
 from sdedge.data.dataset import Dataset
@@ -31,11 +31,11 @@ from sdedge.deploy.targets.target import load_target, read_target
 from sdedge.errors import SdedgeError
 from sdedge.events import silent
 from sdedge.genotype import DARTS_OPERATIONS, Genotype, load_genotype, published
+from sdedge.nas.budget import PLACES, Costs
+from sdedge.nas.record import SearchRecord
 from sdedge.pipeline.budget import budgeted_size, planned_costs
 from sdedge.pipeline.verdict import stored_requirements
 from sdedge.run import RunDir, read_json
-from sdedge.search.budget import PLACES, Costs
-from sdedge.search.record import SearchRecord
 from sdedge.space.nasbench201.cell import Nb201Cell, read_cell
 from sdedge.space.saved import NetworkDescription
 

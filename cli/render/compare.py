@@ -6,10 +6,10 @@ from sdedge.cli.output import shown, table
 from sdedge.cli.render import images as images  # registers the events of its data sets
 from sdedge.cli.render.figures import duration
 from sdedge.cli.render.progress import render
-from sdedge.compare.plan import FILE
-from sdedge.compare.recipes import get_recipe
-from sdedge.compare.summary import NOTES, PARTS, TITLES, undecided_searches
-from sdedge.compare.trial import protocol_deviations
+from sdedge.comparison.plan import FILE
+from sdedge.comparison.recipes import get_recipe
+from sdedge.comparison.summary import NOTES, PARTS, TITLES, undecided_searches
+from sdedge.comparison.trial import protocol_deviations
 from sdedge.config import SearchConfig
 from sdedge.counted import counted
 from sdedge.pipeline.compare import Compared

@@ -10,7 +10,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from sdedge.analysis.figure import INK, LINE, save_figure
 from sdedge.analysis.standings import BEST, FOUND
-from sdedge.compare.summary import ACCURACIES, SUPERNET, Column, Row
+from sdedge.comparison.summary import ACCURACIES, SUPERNET, Column, Row
 from sdedge.escape import printable
 
 WIDTH, LANE, FRAME = 1200 / 72, 34 / 72, 130 / 72  # inches

@@ -26,7 +26,7 @@ def draw_standings(
 
     The value of epoch `found`, else of the last, is told: it is the one that the search ended with.
 
-    `epochs` is what `sdedge.search.lookup.look_up_epochs` gives, one epoch at least; `best` has
+    `epochs` is what `sdedge.nas.lookup.look_up_epochs` gives, one epoch at least; `best` has
     the highest accuracy in the space by data set, per cent. Writes and raises as `save_figure`.
     """
     save_figure(lambda: standings_figure(epochs, best, found=found), path)

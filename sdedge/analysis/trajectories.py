@@ -21,7 +21,7 @@ STYLES = ("solid", "dashed", "dotted")
 _TICKS = (0, 1, 5, 15, 30, 50, 80)  # points below the best
 SIZE = (1200 / 72, 420 / 72)  # inches
 
-# Method -> for each seed what `sdedge.search.lookup.look_up_epochs` gives.
+# Method -> for each seed what `sdedge.nas.lookup.look_up_epochs` gives.
 Trajectories = Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
 
 

@@ -7,10 +7,10 @@ from typing import Any
 from sdedge.analysis.standings import draw_standings
 from sdedge.errors import ConfigError
 from sdedge.files import write_json
+from sdedge.nas.lookup import look_up, look_up_epochs
+from sdedge.nas.runner import SearchOutcome
 from sdedge.paths import checked_path
 from sdedge.run import RunDir
-from sdedge.search.lookup import look_up, look_up_epochs
-from sdedge.search.runner import SearchOutcome
 from sdedge.space.nasbench201.benchmark_table import DATASETS, BenchmarkTable, read_benchmark_table
 from sdedge.space.nasbench201.cell import Nb201Cell, read_cell
 from sdedge.space.nasbench201.counting import count_cell

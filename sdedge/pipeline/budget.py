@@ -17,10 +17,10 @@ from sdedge.escape import short
 from sdedge.events import Event, Notice, Reporter
 from sdedge.files import write_json
 from sdedge.genotype import Genotype
+from sdedge.nas.budget import Costs
 from sdedge.paths import checked_path
 from sdedge.pipeline.verdict import stored_requirements
 from sdedge.run import RunDir, read_json
-from sdedge.search.budget import Costs
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any
 
 from sdedge.analysis.comparison import draw_comparison
 from sdedge.analysis.trajectories import draw_trajectories
-from sdedge.compare.method import RANDOM, Method
-from sdedge.compare.plan import FILE, Plan
-from sdedge.compare.recipes import SEEDS, Recipe, get_recipe
-from sdedge.compare.standings import Reference, look_up_trials
-from sdedge.compare.summary import COLUMNS, TITLES, Column, Table, summarise
-from sdedge.compare.trial import (
+from sdedge.comparison.method import RANDOM, Method
+from sdedge.comparison.plan import FILE, Plan
+from sdedge.comparison.recipes import SEEDS, Recipe, get_recipe
+from sdedge.comparison.standings import Reference, look_up_trials
+from sdedge.comparison.summary import COLUMNS, TITLES, Column, Table, summarise
+from sdedge.comparison.trial import (
     check_on_data,
     check_trials,
     is_finished,
@@ -26,6 +26,8 @@ from sdedge.events import Event, Reporter, silent
 from sdedge.files import write_json
 from sdedge.lock import lock_folder, lock_if_there
 from sdedge.names import find_name
+from sdedge.nas.strategies import STRATEGIES
+from sdedge.nas.tasks import TASKS
 from sdedge.paths import checked_path
 from sdedge.pipeline.benchmark import read_table
 from sdedge.pipeline.settings import (
@@ -36,8 +38,6 @@ from sdedge.pipeline.settings import (
 )
 from sdedge.pipeline.trials import opener, run_trials
 from sdedge.run import RunDir, refuse_foreign
-from sdedge.search.strategies import STRATEGIES
-from sdedge.search.tasks import TASKS
 
 
 @dataclass(frozen=True, kw_only=True)

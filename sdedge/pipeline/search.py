@@ -11,6 +11,12 @@ from sdedge.config import SearchConfig
 from sdedge.events import Event, Reporter, silent
 from sdedge.files import write_json
 from sdedge.genotype import Genotype
+from sdedge.nas.check import check_search
+from sdedge.nas.phase import SearchPhase
+from sdedge.nas.runner import SearchOutcome, run_search
+from sdedge.nas.stages import StagedSearch, build_search
+from sdedge.nas.strategies import get_strategy
+from sdedge.nas.tasks import task_name
 from sdedge.paths import checked_path
 from sdedge.pipeline.benchmark import Benchmark, look_up_search, read_table
 from sdedge.pipeline.budget import (
@@ -32,12 +38,6 @@ from sdedge.pipeline.settings import (
     with_absolute_paths,
 )
 from sdedge.run import RunDir
-from sdedge.search.check import check_search
-from sdedge.search.phase import SearchPhase
-from sdedge.search.runner import SearchOutcome, run_search
-from sdedge.search.stages import StagedSearch, build_search
-from sdedge.search.strategies import get_strategy
-from sdedge.search.tasks import task_name
 from sdedge.space.nasbench201.benchmark_table import BenchmarkTable
 
 

@@ -28,8 +28,8 @@ from sdedge.pipeline.settings import (
 )
 from sdedge.proportion import interval
 from sdedge.run import RunDir
-from sdedge.train.phase import TrainPhase, check_training
-from sdedge.train.runner import TrainOutcome, run_training
+from sdedge.training.phase import TrainPhase, check_training
+from sdedge.training.runner import TrainOutcome, run_training
 
 # What a training takes over from the search whose genotype it trains.
 _INHERITED = ("dataset", "data_root", "data_seed", "image_size", "seed")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdedge.compare.plan import Plan
-from sdedge.compare.trial import OpenDataset, run_trial, trial_config, trial_dir
+from sdedge.comparison.plan import Plan
+from sdedge.comparison.trial import OpenDataset, run_trial, trial_config, trial_dir
 from sdedge.config import PhaseConfig, SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import InterruptedRunError, RunError, SdedgeError

@@ -11,13 +11,13 @@ from rich.console import Console
 from sdedge.cli.render.figures import accuracy_on, few_images
 from sdedge.cli.render.search import show_search
 from sdedge.cli.render.train import show_training
-from sdedge.compare.summary import undecided_searches
+from sdedge.comparison.summary import undecided_searches
 from sdedge.config import SearchConfig, TrainConfig
 from sdedge.genotype import published
+from sdedge.nas.alphas import RELATIVE, relative_entropy
 from sdedge.pipeline.search import SearchResult
 from sdedge.pipeline.train import Majority, TrainResult
 from sdedge.proportion import interval
-from sdedge.search.alphas import RELATIVE, relative_entropy
 from sdedge.space.counting import Counts
 
 

@@ -22,7 +22,7 @@ from sdedge.deploy.int8.choose import quantize_network
 from sdedge.deploy.targets.target import Target, list_targets, load_target
 from sdedge.errors import ConfigError, RunError, TargetError
 from sdedge.genotype import Genotype, published
-from sdedge.search.budget import Costs
+from sdedge.nas.budget import Costs
 from sdedge.space.darts.cell import random_genotype
 from sdedge.space.saved import NetworkDescription
 

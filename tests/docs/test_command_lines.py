@@ -12,13 +12,13 @@ import typer
 from pages import PAGES, blocks, name_of, spans
 
 from sdedge.cli.main import app
-from sdedge.compare.method import Method
-from sdedge.compare.recipes import RECIPES
+from sdedge.comparison.method import Method
+from sdedge.comparison.recipes import RECIPES
 from sdedge.config import SearchConfig, TrainConfig
 from sdedge.deploy.targets.target import load_target
 from sdedge.genotype import published
-from sdedge.search.strategies import STRATEGIES, get_strategy
-from sdedge.search.tasks import TASKS, task_name
+from sdedge.nas.strategies import STRATEGIES, get_strategy
+from sdedge.nas.tasks import TASKS, task_name
 
 PROGRAM = typer.main.get_command(app)
 # What changed is told in the changelog, old names included.

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 
 from sdedge.config import SearchConfig
-from sdedge.search.bilevel import Bilevel
-from sdedge.search.companion import Companion
-from sdedge.search.strategies import get_strategy
-from sdedge.search.tasks import build_task
-from sdedge.search.tasks.task import TaskBatch
+from sdedge.nas.bilevel import Bilevel
+from sdedge.nas.companion import Companion
+from sdedge.nas.strategies import get_strategy
+from sdedge.nas.tasks import build_task
+from sdedge.nas.tasks.task import TaskBatch
 from sdedge.space.spaces import SPACES
 
 SIZE, CLASSES, RANGE = 8, 3, (-2.0, 2.0)

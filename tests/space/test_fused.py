@@ -18,9 +18,9 @@ from sdedge.errors import KernelError
 from sdedge.events import Reporter
 from sdedge.genotype import DARTS_OPERATIONS
 from sdedge.kernels import Impl, chosen, dispatch, separable
+from sdedge.nas.phase import SearchPhase
+from sdedge.nas.runner import run_search
 from sdedge.run import RunDir, read_json
-from sdedge.search.phase import SearchPhase
-from sdedge.search.runner import run_search
 from sdedge.space.darts.supernet import CELL_TYPES, WEIGHT_SHAPE, Supernet
 from sdedge.space.supernet import ActiveOperations
 
@@ -278,7 +278,7 @@ def test_three_epochs_of_search_agree_as_well_as_two_plain_ones(
     plain = searched("reference", tiny_dataset, tmp_path / "plain", reporter)
     fused = searched("auto", tiny_dataset, tmp_path / "fused", reporter)
     # The same arithmetic in another order of memory, and so with other roundings.
-    monkeypatch.setattr("sdedge.search.build.on_device", lambda module, device: module.to(device))
+    monkeypatch.setattr("sdedge.nas.build.on_device", lambda module, device: module.to(device))
     again = searched("reference", tiny_dataset, tmp_path / "again", reporter)
     for name in CELL_TYPES:
         noise = float((again[name] - plain[name]).norm() / plain[name].norm())

@@ -9,7 +9,7 @@ import numpy as np
 
 from sdedge.deploy.fit.requirements import AVERAGE_CELL, CELLS, CHANNELS, Requirements
 from sdedge.genotype import DARTS_OPERATIONS, Genotype, published
-from sdedge.search.budget import PLACES, Costs, Place, places
+from sdedge.nas.budget import PLACES, Costs, Place, places
 from sdedge.space.darts.cell import random_genotype
 
 _SAMPLES = 40  # random cells that the 19 prices are fitted to
