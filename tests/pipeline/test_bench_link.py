@@ -15,9 +15,9 @@ from sdedge.deploy.fit.requirements import Requirements
 from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.latency import profiler
 from sdedge.errors import ConfigError, RunError
+from sdedge.events import Event, Notice
 from sdedge.files import write_json
 from sdedge.pipeline.bench import bench
-from sdedge.pipeline.events import Event, Notice
 from sdedge.pipeline.memory import measure_memory
 from sdedge.run import RunDir
 

@@ -1,6 +1,7 @@
 """predict_latency: reports for targets, a target that is one JSON file, and work done once."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from sdedge.deploy.fit.requirements import Requirements
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.targets.target import list_targets, load_target
 from sdedge.errors import ConfigError, ExportError, RunError, TargetError
+from sdedge.events import Event, Notice
 from sdedge.files import write_json
-from sdedge.pipeline.events import Event, Notice
 from sdedge.pipeline.predict import BudgetLimitsTaken, predict_latency
 from sdedge.run import RunDir
 
+ROOT = Path(__file__).parents[2]
 CONVOLUTION, WEIGHTS = CONV
 
 
@@ -36,49 +38,22 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def toy(tmp_path: Path) -> Path:
-    """A target on which an operator takes a tenth of a millisecond, whatever it computes."""
-    never, always = 1e9, 100.0
-    kinds = ("dense", "pointwise", "depthwise", "linear")
-    moves = (*kinds, "pooling", "elementwise", "movement", "memory")
-    rates = {
-        "overhead_us": {"run": 0.001, "node": always, "pixel": 1e-9},
-        "gmacs_per_s": dict.fromkeys(kinds, never),
-        "gbytes_per_s": dict.fromkeys(moves, never),
-        "channel_block": 1,
-        "channel_multiple": 1,
-        "rest_alone": False,
-        "cache_bytes": None,
-        "error": {"low": 0.5, "high": 2.0, "coverage": 0.9, "networks": 8},
-    }
-    profile = {
-        "title": "Toy board",
-        "chip": "none",
-        "clock_mhz": None,
-        "runtime": "toy runtime",
-        "threads": 1,
-        "ram_bytes": 2**20,
-        "flash_bytes": 2**21,
-        "code_bytes": 1000,
-        "operator_bytes": 100,
-        "runtime_ram_bytes": 1000,
-        "power_mw": None,
-        "measured": False,
-        "rates": {"fp32": rates},
-        "sources": dict.fromkeys(
-            ("threads", "ram_bytes", "flash_bytes", "code_bytes", "operator_bytes",
-             "runtime_ram_bytes", "rates"), "made up",
-        ),
-    }  # fmt: skip
+    """The profile in docs/extending.md."""
+    page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    profile = re.search(r"^```json\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert profile
     path = tmp_path / "boards" / "toy.json"
     path.parent.mkdir()
-    path.write_text(json.dumps(profile))
+    path.write_text(profile[1])
     return path
 
 
 def test_a_target_is_one_json_file(model: Path, toy: Path) -> None:
     (report,) = predict_latency(model, toy)
-    operators = len(read_graph(model).operators)
-    assert report.prediction.latency_ms == pytest.approx(0.1 * operators, rel=1e-3)
+    graph, parts = read_graph(model), report.prediction.by_kind_ms
+    assert parts["run"] == pytest.approx(0.01)
+    assert parts["dense"] > 0.05 + graph.macs / 0.05e9 * 0.9  # its launch, and most MACs
+    assert sum(parts.values()) == report.prediction.latency_ms
     assert report.prediction.high_ms == 2 * report.prediction.latency_ms
     assert (report.target.name, report.target.title, report.precision) == (
         "toy",
