@@ -9,6 +9,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+from factories.networks import describe
 from sdedge.cli.main import app
 from sdedge.config import TrainConfig
 from sdedge.deploy.fit.check import Limits, check_fit
@@ -18,9 +19,7 @@ from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.latency import profiler
 from sdedge.deploy.targets.target import load_target
 from sdedge.files import write_json
-from sdedge.genotype import published
 from sdedge.run import RunDir
-from sdedge.space.saved import NetworkDescription
 
 
 @pytest.fixture
@@ -31,17 +30,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     short = {"warmup_seconds": 0, "min_runs": 3, "min_seconds": 0, "max_seconds": 0.1}
     monkeypatch.setattr(profiler, "run_bench", partial(profiler.run_bench, **short))
     torch.manual_seed(0)
-    description = NetworkDescription(
-        genotype=published()["DARTS_V2"].genotype,
-        channels=4,
-        cells=2,
-        stem="cifar",
-        classes=("cat", "dog"),
-        image_size=16,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.2, 0.2, 0.2),
-        dataset="pets",
-    )
+    description = describe("DARTS_V2", cells=2, classes=2)
     run = RunDir.create("pets", tmp_path / "run")
     write_json(run.config, {"train": TrainConfig(channels=4, cells=2).to_dict()})
     run.onnx.write_bytes(to_onnx(description.build(), description).SerializeToString())

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from typer.testing import CliRunner, Result
 
+from factories.networks import describe
 from sdedge.cli.main import app
 from sdedge.cli.render.checks import margin_text
 from sdedge.deploy.fit.check import Check
@@ -25,9 +26,7 @@ from sdedge.deploy.latency import profiler
 from sdedge.deploy.targets.target import list_targets, load_target, save_target
 from sdedge.errors import BenchError
 from sdedge.files import write_json
-from sdedge.genotype import published
 from sdedge.run import RunDir
-from sdedge.space.saved import NetworkDescription
 
 FAST = ("--no-profile", "--threads", "1")
 
@@ -46,17 +45,7 @@ class _Noise(CalibrationDataReader):
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with both ONNX files, as far as bench reads it; the network is not trained."""
     run = RunDir(tmp_path_factory.mktemp("exported"))
-    description = NetworkDescription(
-        genotype=published()["DARTS_V2"].genotype,
-        channels=4,
-        cells=2,
-        stem="cifar",
-        classes=tuple(sorted(CLASSES)),
-        image_size=16,
-        mean=(0.49, 0.48, 0.45),
-        std=(0.25, 0.24, 0.26),
-        dataset="cifar10",
-    )
+    description = describe("DARTS_V2", cells=2, classes=tuple(sorted(CLASSES)))
     onnx.save(to_onnx(description.build().eval(), description, normalize=False), run.onnx)
     quantize_static(run.onnx, run.onnx_int8, _Noise())
     write_json(run.config, {"train": {"dataset": "photos"}})

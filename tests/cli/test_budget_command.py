@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from factories.networks import describe
 from sdedge.cli.main import app
 from sdedge.cli.render.checks import print_verdict
 from sdedge.config import SearchConfig
@@ -28,7 +29,6 @@ from sdedge.genotype import published
 from sdedge.pipeline.budget import budgeted_size, known_problem, planned_costs
 from sdedge.pipeline.verdict import check_budget
 from sdedge.run import RunDir, read_json
-from sdedge.space.saved import NetworkDescription
 
 SEARCH = (
     *("search", "--preset", "demo", "--task", "classification", "--channels", "2"),
@@ -238,17 +238,7 @@ def exported(
     )
     write_json(run.path / "budget.json", wanted.to_dict())
     torch.manual_seed(0)
-    description = NetworkDescription(
-        genotype=published()["DARTS_V1"].genotype,
-        channels=6,
-        cells=3,
-        stem="cifar",
-        classes=tuple("abcdefghij"),
-        image_size=8,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.2, 0.2, 0.2),
-        dataset="d",
-    )
+    description = describe("DARTS_V1", channels=6, classes=10, image_size=8)
     run.onnx.write_bytes(to_onnx(description.build(), description).SerializeToString())
     return run, wanted
 

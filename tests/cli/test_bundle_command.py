@@ -13,15 +13,14 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from factories.networks import describe
 from sdedge.cli.bundle import bundle
 from sdedge.config import TrainConfig
 from sdedge.data.shapes import draw
 from sdedge.deploy.board import bundle as bundle_module
 from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.files import write_json
-from sdedge.genotype import published
 from sdedge.run import RunDir
-from sdedge.space.saved import NetworkDescription
 
 MEAN, STD = (0.5, 0.25, 0.75), (0.25, 0.5, 1.0)
 
@@ -47,17 +46,7 @@ def run(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir
     """A run that exported a network, not trained; the bundle takes no micro-benchmarks."""
     monkeypatch.setattr(bundle_module, "micro_models", dict)
     torch.manual_seed(0)
-    description = NetworkDescription(
-        genotype=published()["DARTS_V2"].genotype,
-        channels=4,
-        cells=2,
-        stem="cifar",
-        classes=("blue", "red"),
-        image_size=16,
-        mean=MEAN,
-        std=STD,
-        dataset="images",
-    )
+    description = describe("DARTS_V2", cells=2, classes=("blue", "red"), mean=MEAN, std=STD)
     run = RunDir(tmp_path / "run")
     settings = {"dataset": str(images), "image_size": 16, "data_root": str(tmp_path / "data")}
     write_json(run.config, {"train": TrainConfig.from_preset("demo", settings).to_dict()})

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from factories.networks import describe
 from sdedge.cli.main import app
 from sdedge.config import TrainConfig
-from sdedge.genotype import load_genotype
-from sdedge.space.saved import NetworkDescription, save_network
+from sdedge.space.saved import save_network
 
 
 def sdedge(*arguments: str | Path) -> Result:
@@ -126,17 +126,7 @@ def test_a_run_s_own_network_is_counted(tmp_path: Path) -> None:
         value: dict[str, Any] = json.loads(result.stdout)
         return value
 
-    description = NetworkDescription(
-        genotype=load_genotype("DARTS_V2"),
-        channels=4,
-        cells=3,
-        stem="cifar",
-        classes=("a", "b", "c"),
-        image_size=16,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.2, 0.2, 0.2),
-        dataset="d",
-    )
+    description = describe("DARTS_V2", classes=3)
     network = description.build()
     (tmp_path / "genotype.json").write_text(description.genotype.to_json())
     assert (count()["cells"], count()["size_from"]) == (

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from factories.networks import describe
 from sdedge.cli.main import app
 from sdedge.config import TrainConfig
 from sdedge.data.shapes import draw
 from sdedge.deploy.latency import compare
-from sdedge.genotype import published
 from sdedge.run import RunDir
-from sdedge.space.saved import NetworkDescription, save_network
+from sdedge.space.saved import save_network
 
 CLASSES = ("kind-0", "kind-1", "kind-2")
 
@@ -47,17 +47,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
         auxiliary=False,
     )
     run.record_phase("train", config.to_dict(), {})
-    description = NetworkDescription(
-        genotype=published()["DARTS_V1"].genotype,
-        channels=4,
-        cells=3,
-        stem="cifar",
-        classes=CLASSES,
-        image_size=16,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        dataset="images",
-    )
+    description = describe("DARTS_V1", classes=CLASSES)
     save_network(run.weights, description.build(), description)
     return run
 

@@ -9,13 +9,12 @@ import torch
 import typer
 from typer.testing import CliRunner, Result
 
+from factories.networks import describe
 from sdedge.cli.memory import memory
 from sdedge.cli.render.figures import kilobytes
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.memory.plan import flash_bytes, plan_memory
-from sdedge.genotype import published
-from sdedge.space.saved import NetworkDescription
 
 APP = typer.Typer()
 APP.command()(memory)
@@ -29,17 +28,7 @@ def command(*arguments: str | Path) -> Result:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run directory with no more than an exported network."""
-    description = NetworkDescription(
-        genotype=published()["DARTS_V1"].genotype,
-        channels=4,
-        cells=3,
-        stem="cifar",
-        classes=("cat", "dog"),
-        image_size=16,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        dataset="shapes",
-    )
+    description = describe("DARTS_V1")
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("run")
     (folder / "config.json").write_text("{}")

@@ -15,33 +15,18 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
+from factories.networks import describe
 from factories.onnx_models import CONV, classifier, integers, read, types, weight
 from sdedge.bounds import Stem
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.errors import ExportError
-from sdedge.genotype import published
 from sdedge.space.counting import count_network
-from sdedge.space.saved import NetworkDescription
-
-
-def describe(genotype: str, *, stem: Stem = "cifar", image_size: int = 16) -> NetworkDescription:
-    return NetworkDescription(
-        genotype=published()[genotype].genotype,
-        channels=16,
-        cells=3,
-        stem=stem,
-        classes=("cat", "dog", "owl"),
-        image_size=image_size,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        dataset="shapes",
-    )
 
 
 def exported(genotype: str, **options: Any) -> bytes:
     torch.manual_seed(0)
-    description = describe(genotype, **options)
+    description = describe(genotype, channels=16, **options)
     data: bytes = to_onnx(description.build().eval(), description).SerializeToString()
     return data
 
@@ -103,11 +88,11 @@ def quantised(model: bytes, folder: Path, form: QuantFormat, **options: Any) -> 
 )
 class TestExportedNetworks:
     def test_work_is_that_of_the_network(self, genotype: str, stem: Stem, image_size: int) -> None:
-        description = describe(genotype, stem=stem, image_size=image_size)
+        description = describe(genotype, channels=16, stem=stem, image_size=image_size)
         graph = read_graph(exported(genotype, stem=stem, image_size=image_size))
         macs = count_network(description.build(), image_size).macs
         assert macs <= graph.macs < 1.01 * macs  # the export picks pixels with a convolution
-        assert graph.classes == 3
+        assert graph.classes == 5
         assert graph.values["input"].shape == (1, 3, image_size, image_size)
         assert not graph.unknown
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from factories.networks import describe
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.formats.onnx.write import program_model
 from sdedge.deploy.ir.graph import Graph, Kind, Operator, Value
@@ -18,8 +19,6 @@ from sdedge.deploy.memory.buffers import Buffers
 from sdedge.deploy.memory.plan import flash_bytes, plan_memory
 from sdedge.deploy.memory.schedule import best_order
 from sdedge.deploy.targets.target import load_target
-from sdedge.genotype import published
-from sdedge.space.saved import NetworkDescription
 
 
 def graph_of(
@@ -58,17 +57,7 @@ def graph_of(
 
 
 def network(genotype: str, cells: int = 5, channels: int = 8) -> Graph:
-    description = NetworkDescription(
-        genotype=published()[genotype].genotype,
-        channels=channels,
-        cells=cells,
-        stem="cifar",
-        classes=("cat", "dog"),
-        image_size=16,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        dataset="shapes",
-    )
+    description = describe(genotype, channels=channels, cells=cells, classes=2)
     torch.manual_seed(0)
     program = to_program(description.build().eval(), description)  # in the order of tracing
     return read_graph(program_model(program, description).SerializeToString())

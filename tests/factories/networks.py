@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sdedge.bounds import Stem
+from sdedge.bounds import Mean, Std, Stem
 from sdedge.data.dataset import Split
 from sdedge.genotype import Genotype, published
 from sdedge.space.darts.network import Network
@@ -19,19 +19,27 @@ def describe(
     channels: int = 4,
     cells: int = 3,
     stem: Stem = "cifar",
+    classes: int | tuple[str, ...] = 5,
     image_size: int = 16,
-    classes: int = 5,
+    mean: Mean = (0.49, 0.48, 0.45),
+    std: Std = (0.25, 0.24, 0.26),
+    dataset: str = "shapes",
 ) -> NetworkDescription:
+    """A network of that genotype, or of the published one of that name."""
+    if isinstance(genotype, str):
+        genotype = published()[genotype].genotype
+    if isinstance(classes, int):
+        classes = tuple(f"class {index}" for index in range(classes))
     return NetworkDescription(
-        genotype=genotype if isinstance(genotype, Genotype) else published()[genotype].genotype,
+        genotype=genotype,
         channels=channels,
         cells=cells,
         stem=stem,
-        classes=tuple(f"class {index}" for index in range(classes)),
+        classes=classes,
         image_size=image_size,
-        mean=(0.49, 0.48, 0.45),
-        std=(0.25, 0.24, 0.26),
-        dataset="shapes",
+        mean=mean,
+        std=std,
+        dataset=dataset,
     )
 
 
