@@ -252,7 +252,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, help="default: the physical cores")
     parser.add_argument("--out", type=Path, default=Path("result.json"), help="result.json")
     parser.add_argument(
-        "--seconds", type=float, default=2.0, help="least time to measure a network (2)"
+        "--seconds", type=float, default=2.0, help="minimum time to measure a network (2)"
     )
     parser.add_argument(
         "--emulated", action="store_true", help="this processor is emulated: time nothing"

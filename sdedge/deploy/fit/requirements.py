@@ -121,7 +121,7 @@ class Requirements:
                 classes=stored.classes,
                 image_size=stored.image_size,
             )
-        except (TypeError, ConfigError) as error:  # TypeError: a limit that there is not
+        except (TypeError, ConfigError) as error:  # TypeError: an unknown limit
             raise RunError(f"{source} is damaged: {error}") from error
 
     def measure(self, genotype: Genotype, channels: int, cells: int) -> Size:
@@ -173,12 +173,12 @@ class Requirements:
         fits = (self.measure(cell, CHANNELS[0], CELLS[0]).fit for cell in _SMALLEST_CELLS)
         return min(fits, key=lambda fit: max(check.found / check.allowed for check in fit.checks))
 
-    def widest(self, genotype: Genotype, cells: int, most: int) -> Size | None:
-        """The widest network of `cells` cells and at most `most` channels that fits, if any.
+    def widest(self, genotype: Genotype, cells: int, max_channels: int) -> Size | None:
+        """The widest network of `cells` cells and at most `max_channels` that fits, if any.
 
         Tried one by one: on some devices odd widths are slow, and the next one up is faster.
         """
-        widths = (channels for channels in reversed(CHANNELS) if channels <= most)
+        widths = (channels for channels in reversed(CHANNELS) if channels <= max_channels)
         sizes = (self.measure(genotype, channels, cells) for channels in widths)
         return next((size for size in sizes if size.fit.fits), None)
 
@@ -188,15 +188,15 @@ class Requirements:
         A deeper network has more cells at every resolution, so it is taken to be no wider, but
         for one step.
         """
-        found: list[Size] = []
-        most = CHANNELS[-1]
+        sizes: list[Size] = []
+        max_channels = CHANNELS[-1]
         for cells in CELLS:
-            size = self.widest(genotype, cells, most)
+            size = self.widest(genotype, cells, max_channels)
             if size is None:
                 break
-            found.append(size)
-            most = size.channels + CHANNELS.step
-        return found
+            sizes.append(size)
+            max_channels = size.channels + CHANNELS.step
+        return sizes
 
 
 def _likely_ranges(program: Program) -> dict[str, Range]:
@@ -211,7 +211,7 @@ def _likely_ranges(program: Program) -> dict[str, Range]:
 def largest(
     sizes: Sequence[Mapping[str, Any]], channels: int | None = None, cells: int | None = None
 ) -> Mapping[str, Any] | None:
-    """Of the JSON forms of what `Requirements.sizes` gave, the network that computes most.
+    """Of the sizes that `Requirements.sizes` returns, in JSON, the one that computes most.
 
     Of networks of one family under one memory limit, those with more multiply-accumulates tend to
     be the more accurate (MCUNet, Lin et al., 2020, section 3.1). With `channels` or `cells`, of
@@ -248,7 +248,7 @@ def require(config: SearchConfig, classes: int, image_size: int) -> Requirements
 
 
 def _need(check: Check) -> str:
-    least = f"{math.ceil(100 * check.found) / 100:.2f}".removesuffix(".00")
+    needed = f"{math.ceil(100 * check.found) / 100:.2f}".removesuffix(".00")
     if check.limit in ("ram", "flash"):
-        return f"{least} {check.unit} of {check.limit}, and the device has {check.allowed:,.0f}"
-    return f"{option(check.limit)} {least} (it is {check.allowed:.10g})"
+        return f"{needed} {check.unit} of {check.limit}, and the device has {check.allowed:,.0f}"
+    return f"{option(check.limit)} {needed} (it is {check.allowed:.10g})"

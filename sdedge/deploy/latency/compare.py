@@ -38,7 +38,7 @@ def compare_latency(
 ) -> dict[str, Latency]:
     """Time models of sdedge, each in a session of its own, a few runs each in turn.
 
-    Until the medians of all have settled, `min_turns` at the least, or `max_seconds` are over.
+    Until the medians of all have settled, but for `min_turns` at least and `max_seconds` at most.
     Raises BenchError for a model that does not load or run.
     """
     shape = [1, 3, image_size, image_size]
@@ -94,11 +94,11 @@ class _Run:
         return settled(np.array(self.times_ns))
 
     def latency(self) -> Latency:
-        least, p50, p99 = np.percentile(np.array(self.times_ns) / 1e6, (0, 50, 99))
+        minimum, p50, p99 = np.percentile(np.array(self.times_ns) / 1e6, (0, 50, 99))
         return Latency(
             latency_p50_ms=float(p50),
             latency_p99_ms=float(p99),
-            latency_min_ms=float(least),
+            latency_min_ms=float(minimum),
             runs=len(self.times_ns),
             settled=self.settled,
         )

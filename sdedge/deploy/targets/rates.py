@@ -131,7 +131,7 @@ def _minimise(
         return float(weights @ error**2 + away @ precision @ away)
 
     costs, damping = start, 1.0
-    least = loss(costs)
+    best = loss(costs)
     for _ in range(_STEPS):
         parts = amounts * np.exp(costs)
         total = parts.sum(axis=1)
@@ -141,12 +141,12 @@ def _minimise(
         curvature = (slope.T * weights) @ slope + precision
         step = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature)), gradient)
         tried = costs - np.clip(step, -1, 1)
-        found = loss(tried)
-        if found > least:
+        reached = loss(tried)
+        if reached > best:
             damping *= 4
             continue
-        settled = least - found < 1e-9 * least
-        costs, least, damping = tried, found, damping / 3
+        settled = best - reached < 1e-9 * best
+        costs, best, damping = tried, reached, damping / 3
         if settled:
             break
-    return costs, least
+    return costs, best
