@@ -12,6 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from sdedge import __version__
 from sdedge.cli import output, terminal
 from sdedge.cli.main import app
 
@@ -93,7 +94,7 @@ def started(*arguments: str, **settings: object) -> "subprocess.CompletedProcess
 
 def test_python_m_sdedge() -> None:
     done = started("--version", stdout=subprocess.PIPE)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "sdedge 0.1.0\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"sdedge {__version__}\n", "")
 
 
 @posix
@@ -204,5 +205,5 @@ def test_settings_may_be_given_more_than_once() -> None:
 
 def test_version_in_every_spelling() -> None:
     for arguments in (["--version"], ["version"]):
-        assert sdedge(*arguments).stdout == "sdedge 0.1.0\n"
+        assert sdedge(*arguments).stdout == f"sdedge {__version__}\n"
     assert sdedge("-h").stdout == sdedge("--help").stdout
