@@ -27,7 +27,7 @@ class TrainOutcome:
 def run_training(
     phase: TrainPhase, run: RunDir, reporter: Reporter, *, resume: bool = False
 ) -> TrainOutcome:
-    """Train, or go on with the training in `run`; writes genotype.json and weights.safetensors.
+    """Train, or resume the training in `run`, and write genotype.json and weights.safetensors.
 
     Raises RunError for files that cannot be used, and InterruptedRunError, after a checkpoint,
     when asked to stop.
