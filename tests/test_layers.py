@@ -172,6 +172,8 @@ def test_files_of_the_command_line_are_short(file: Path) -> None:
         "sdedge.space.nasbench201.benchmark_table",
         "sdedge.events",
         "sdedge.cli.main",
+        "sdedge.pipeline.memory",
+        "sdedge.pipeline.predict",
     ],
 )
 def test_no_torch_is_loaded(module: str) -> None:
