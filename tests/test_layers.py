@@ -56,12 +56,12 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
             "sdedge.escape",
             "sdedge.explain",
             "sdedge.counted",
+            "sdedge.dependencies",
             "sdedge.names",
             "sdedge.paths",
             "sdedge.resources",
             "sdedge.schema",
             "sdedge.version",
-            "sdedge.versions",
             "sdedge.__init__",
         )
     },
