@@ -126,7 +126,7 @@ class Bilevel:
             batch.inputs,
             weights,
             nonzero(weights) if sparse else self._active,
-            scalars=sparse,
+            keep_zero_weight_grad=sparse,
             skip_dropout=self.scalars.get(SKIP_DROPOUT),
             drop_path=self.scalars.get(DROP_PATH),
         )

@@ -16,7 +16,8 @@ from sdedge.nas.bilevel import Bilevel
 from sdedge.nas.strategies import STRATEGIES, darts, get_strategy
 from sdedge.nas.tasks import TASKS
 from sdedge.nas.tasks.task import TaskBatch
-from sdedge.space.darts.supernet import CELL_TYPES, WEIGHT_SHAPE
+from sdedge.space.darts.cell import CELL_TYPES
+from sdedge.space.darts.supernet import WEIGHT_SHAPE
 from sdedge.space.spaces import SPACES
 from sdedge.space.supernet import MixingWeights, SupernetOutput
 
