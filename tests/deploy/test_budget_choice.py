@@ -118,7 +118,7 @@ def test_what_is_planned_in_int8_is_what_the_quantised_file_takes(
 
 def smallest() -> dict[str, float]:
     """What the network that needs least of each figure needs of it."""
-    sizes = [requirements(**LIMITS).measure(cell, 2, 3) for cell in sizing._SMALLEST_CELLS]
+    sizes = [requirements(**LIMITS).measure(cell, 2, 3) for cell in sizing.SMALLEST_CELLS]
     return {limit: min(size.to_dict()["found"][limit] for size in sizes) for limit in LIMITS}
 
 
@@ -197,7 +197,7 @@ def test_prices_add_up_to_the_cost_of_cells_that_were_not_priced() -> None:
 def test_where_an_average_cell_does_not_fit_prices_are_of_the_smallest_network() -> None:
     plan = make_plan(requirements(max_params=int(smallest()["max_params"]) + 1), 5)
     assert plan.reference == (2, 3)
-    least = plan.costs["max_params"].of(sizing._SMALLEST_CELLS[0])
+    least = plan.costs["max_params"].of(sizing.SMALLEST_CELLS[0])
     assert least == pytest.approx(smallest()["max_params"], rel=0.05)
 
 

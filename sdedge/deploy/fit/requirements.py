@@ -36,7 +36,7 @@ _SIGNED = {"Conv", "Gemm", "Sub", "Div"}  # their results may be negative whatev
 
 # Cells that need least: of flash and parameters with skips, of RAM with pools, because nodes that
 # compute the same are computed once.
-_SMALLEST_CELLS = [
+SMALLEST_CELLS = [
     Genotype(
         normal=((operation, 0), (operation, 1)) * NODES,
         reduce=(("max_pool_3x3", 0), ("max_pool_3x3", 1)) * NODES,
@@ -170,7 +170,7 @@ class Requirements:
 
     def _nearest(self) -> Fit:
         """Of the smallest networks, the one that breaks its limits least."""
-        fits = (self.measure(cell, CHANNELS[0], CELLS[0]).fit for cell in _SMALLEST_CELLS)
+        fits = (self.measure(cell, CHANNELS[0], CELLS[0]).fit for cell in SMALLEST_CELLS)
         return min(fits, key=lambda fit: max(check.found / check.allowed for check in fit.checks))
 
     def widest(self, genotype: Genotype, cells: int, max_channels: int) -> Size | None:
