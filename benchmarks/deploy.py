@@ -29,21 +29,15 @@ from sdedge.cli.output import console, print_json, table
 from sdedge.cli.render.figures import percent
 from sdedge.data.dataset import Dataset
 from sdedge.data.pipeline import Batches
-from sdedge.deploy.formats.onnx.verify import (
-    CPU,
-    checked_model,
-    export_network,
-    model_input,
-    verify_onnx,
-)
+from sdedge.deploy.formats.onnx.format import ONNX
+from sdedge.deploy.formats.onnx.runtime import load
+from sdedge.deploy.formats.onnx.verify import checked_model, verify_onnx
 from sdedge.deploy.formats.onnx.write import BATCH
-from sdedge.deploy.int8.choose import (
-    CALIBRATION_IMAGES,
-    choose_images,
-    class_scores,
-    quantize_network,
-)
+from sdedge.deploy.formats.scores import CPU, class_scores, first_rows, model_input
+from sdedge.deploy.int8.images import choose_images
+from sdedge.deploy.int8.search import CALIBRATION_IMAGES, quantize_model
 from sdedge.deploy.ir.program import INPUT, OUTPUT
+from sdedge.deploy.ir.trace import trace_model
 from sdedge.deploy.latency.compare import Latency, compare_latency
 from sdedge.environment import describe_environment
 from sdedge.errors import BenchError, SdedgeError
@@ -110,13 +104,11 @@ def checked_accuracies(
 ) -> dict[str, float]:
     """Accuracy of each model on the test images; SdedgeError if one is wrong."""
     to_input = model_input(description, normalize=False)
-    rows = np.arange(len(data.test.labels))[:limit]
+    rows = first_rows(data.test, limit)
     labels = data.test.labels[rows]
     verify_onnx(models["naive_fp32"], network, description, data.test, limit=limit)
-    classes = {
-        name: class_scores(model, data.test, rows, to_input).argmax(axis=1)
-        for name, model in models.items()
-    }
+    scores = class_scores([*map(load, models.values())], data.test, rows, to_input)
+    classes = {name: of.argmax(axis=1) for name, of in zip(models, scores, strict=True)}
     for name in ("naive_int8", "int8"):
         agreement = float((classes[name] == classes["fp32"]).mean())
         if agreement < LEAST_AGREEMENT:
@@ -136,16 +128,16 @@ def measure(
     seconds: float,
 ) -> dict[str, Any]:
     """The four files, checked; then a row for each, and what they are of."""
-    ours, _ = export_network(network, description, data.test, limit=limit)
-    quantized = quantize_network(
-        network, description, data, ours, calibration_images=CALIBRATION_IMAGES
-    )
+    model = trace_model(network, description)
+    (ours,) = ONNX.content(model)
+    verify_onnx(ours, network, description, data.test, limit=limit)
+    quantized = quantize_model(model, data, ours, calibration_images=CALIBRATION_IMAGES)
     naive = naive_fp32(network, description.image_size)
     models = {
         "naive_fp32": naive,
         "fp32": ours,
         "naive_int8": naive_int8(naive, description, data),
-        "int8": quantized.model,
+        "int8": quantized.data,
     }
     accuracies = checked_accuracies(models, network, description, data, limit)
     latencies = compare_latency(

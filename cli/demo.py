@@ -4,7 +4,7 @@ import time
 from functools import partial
 
 from sdedge.cli import options
-from sdedge.cli.export import start_export
+from sdedge.cli.export import export_and_show
 from sdedge.cli.output import console, guarded, print_json, shown
 from sdedge.cli.render.figures import duration
 from sdedge.cli.search import search_and_show
@@ -33,7 +33,7 @@ def demo(
     path = searched.run
     with lock_folder(path):
         trained = train_and_show(out, preset="demo", run=path, **overrides)
-        exported = start_export(out, path)
+        exported = export_and_show(out, run=path)
         profiled = bench(path, reporter=partial(render, console=out))
         print_bench(out, profiled)
     seconds = time.monotonic() - started
@@ -47,7 +47,7 @@ def demo(
                 "seconds": seconds,
                 "search": searched.to_dict(),
                 "train": trained.to_dict(),
-                "export": exported,
+                "export": exported.to_dict(),
                 "bench": profiled.to_dict(),
             }
         )

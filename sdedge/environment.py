@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from sdedge import dependencies
+from sdedge import versions
 from sdedge.kernels import dispatch
 from sdedge.resources import usable_cpus
 from sdedge.version import __version__
@@ -34,9 +34,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "commit": _commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {
-            name: version for name in _PACKAGES if (version := dependencies.installed(name))
-        },
+        "packages": {name: version for name in _PACKAGES if (version := versions.installed(name))},
         "device": str(device),
         "device_name": device_name(device),
         "threads": torch.get_num_threads(),
@@ -64,7 +62,7 @@ def diagnose(data_root: Path) -> list[Finding]:
         ),
         _gpu(),
         _triton(),
-        *(_package(name) for name in _PACKAGES if name != "triton" or dependencies.installed(name)),
+        *(_package(name) for name in _PACKAGES if name != "triton" or versions.installed(name)),
         _disk(data_root),
     ]
 
@@ -81,7 +79,7 @@ def _gpu() -> Finding:
 
 
 def _triton() -> Finding:
-    version = dependencies.installed("triton")
+    version = versions.installed("triton")
     if version is None:
         return Finding(
             "fused kernels", "missing", "triton is not installed; on a GPU the torch reference runs"
@@ -99,10 +97,10 @@ def _triton() -> Finding:
 
 
 def _package(name: str) -> Finding:
-    version = dependencies.installed(name)
+    version = versions.installed(name)
     if version is None:
         return Finding(name, "missing", f"install it: pip install {name}")
-    if deviation := dependencies.tested(name).deviation(version):
+    if deviation := versions.tested(name).deviation(version):
         return Finding(name, "limited", f"{version}, {deviation}")
     return Finding(name, "ok", version)
 

@@ -10,8 +10,8 @@ from sdedge.analysis.comparison import draw_comparison
 from sdedge.analysis.darts_cell import draw_genotype
 from sdedge.comparison.summary import Table
 from sdedge.deploy import card
+from sdedge.deploy.card.snippets import cpp_snippet, python_snippet
 from sdedge.deploy.formats.onnx.metadata import Metadata
-from sdedge.deploy.snippets import cpp_snippet, python_snippet
 from sdedge.escape import latex, markdown, printable, string_literal
 from sdedge.genotype import load_genotype
 

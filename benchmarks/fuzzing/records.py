@@ -20,7 +20,7 @@ from sdedge.data.catalog import describe_datasets
 from sdedge.data.dataset import Dataset
 from sdedge.data.meta import META_FILE, Counts, Meta, read_meta
 from sdedge.deploy.board.calibrate import calibrate, read_result
-from sdedge.deploy.card import card_text
+from sdedge.deploy.card.write import card_text
 from sdedge.deploy.fit.check import Limits
 from sdedge.deploy.fit.mlperf import score_run
 from sdedge.deploy.fit.requirements import Requirements
@@ -30,10 +30,9 @@ from sdedge.deploy.latency.profiler import Measurement
 from sdedge.deploy.targets.target import load_target, read_target
 from sdedge.errors import SdedgeError
 from sdedge.events import silent
-from sdedge.genotype import Genotype, load_genotype, published
+from sdedge.genotype import DARTS_OPERATIONS, Genotype, load_genotype, published
 from sdedge.nas.budget import PLACES, Costs
 from sdedge.nas.record import SearchRecord
-from sdedge.operations import DARTS_OPERATIONS
 from sdedge.pipeline.budget import budgeted_size, planned_costs
 from sdedge.pipeline.verdict import stored_requirements
 from sdedge.run import RunDir, read_json

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from factories.exports import quantize_network
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.deploy.fit import prices
@@ -18,7 +19,6 @@ from sdedge.deploy.fit.prices import Plan, make_plan
 from sdedge.deploy.fit.requirements import Requirements, largest, require
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.formats.onnx.write import to_onnx
-from sdedge.deploy.int8.choose import quantize_network
 from sdedge.deploy.targets.target import Target, list_targets, load_target
 from sdedge.errors import ConfigError, RunError, TargetError
 from sdedge.genotype import Genotype, published
@@ -112,7 +112,7 @@ def test_what_is_planned_in_int8_is_what_the_quantised_file_takes(
     network = description.build().eval()
     fp32 = to_onnx(network, description).SerializeToString()
     made = quantize_network(network, description, tiny_dataset, fp32, calibration_images=12)
-    found = check_fit(read_graph(made.model), board, wanted.limits)
+    found = check_fit(read_graph(made.data), board, wanted.limits)
     assert found.checks == wanted.measure(genotype, 4, 3).fit.checks
 
 

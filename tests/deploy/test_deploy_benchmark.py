@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from factories.exports import export_network
 from factories.networks import SEMANTIC, describe, trained
 from sdedge.data.dataset import Dataset
 from sdedge.deploy.latency.compare import Latency
@@ -25,7 +26,7 @@ def deploy(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     module = import_module("deploy")
 
     def ours(network: Network, image_size: int) -> bytes:
-        return module.export_network(network, *ours.of)[0]
+        return export_network(network, *ours.of)[0]
 
     monkeypatch.setattr(module, "naive_fp32", ours)
     monkeypatch.setattr(module, "CALIBRATION_IMAGES", 12)
@@ -70,7 +71,7 @@ def test_a_wrong_file_is_not_timed(
     with torch.no_grad():
         other.classifier.weight.neg_()
         other.classifier.bias.neg_()
-    wrong, _ = deploy.export_network(other, description, tiny_dataset.test)
+    wrong, _ = export_network(other, description, tiny_dataset.test)
     deploy.naive_fp32.of = (description, tiny_dataset.test)
     monkeypatch.setattr(deploy, "compare_latency", never)
     monkeypatch.setattr(deploy, "naive_int8", lambda *_: wrong)

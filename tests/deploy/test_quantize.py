@@ -9,15 +9,17 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from factories.exports import export_network, quantize_network
 from factories.networks import SEMANTIC, describe, trained
 from sdedge.data.dataset import Dataset, Split
-from sdedge.deploy.formats.onnx.verify import ExportReport, export_network
+from sdedge.deploy.formats.onnx.verify import ExportReport
 from sdedge.deploy.formats.onnx.write import program_model, to_model
-from sdedge.deploy.int8 import choose as int8
-from sdedge.deploy.int8.choose import choose_images, judge, quantize_network
+from sdedge.deploy.int8 import search as int8
 from sdedge.deploy.int8.equalize import equalize
+from sdedge.deploy.int8.images import choose_images
 from sdedge.deploy.int8.quantize import _Quantizer, quantize, quantized_tensors
 from sdedge.deploy.int8.ranges import METHODS, Observed, observe
+from sdedge.deploy.int8.report import judge
 from sdedge.deploy.ir.optimize import optimize_graph
 from sdedge.deploy.ir.program import INPUT, Program
 from sdedge.deploy.ir.trace import to_program
@@ -321,7 +323,7 @@ class TestChoice:
         again = quantize_network(
             trained(description), description, tiny_dataset, model, calibration_images=12
         )
-        assert again == found
+        assert (again.data, again.candidates) == (found.data, found.candidates)
 
     def test_narrow_weights_are_tried_only_where_much_is_lost(
         self,
@@ -330,7 +332,7 @@ class TestChoice:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         description, model, _ = exported
-        monkeypatch.setattr(int8, "MOST_LOST", -1.0)  # any accuracy is too little
+        monkeypatch.setattr(int8, "MAX_ACCURACY_DROP", -1.0)  # any accuracy is too little
         found = quantize_network(
             trained(description), description, tiny_dataset, model, calibration_images=12
         )
@@ -411,7 +413,7 @@ class TestChoice:
         )
         assert judged.recommended == recommended
         assert [reason in text for text in judged.reasons] == ([True] if reason else [])
-        assert judged.file_size_bytes == len(found.model)
+        assert judged.file_size_bytes == len(found.data)
 
 
 def test_models_are_timed_in_turns() -> None:

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from factories.reports import INT8
+from sdedge.deploy.artifact import Artifact
 from sdedge.deploy.fit.check import Limits, check_fit
 from sdedge.deploy.fit.recommend import recommend
 from sdedge.deploy.fit.requirements import Requirements
-from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.formats.onnx.write import program_model
-from sdedge.deploy.int8.choose import Int8Report
 from sdedge.deploy.int8.quantize import quantize
+from sdedge.deploy.int8.report import Int8Report
 from sdedge.deploy.ir.program import INPUT, Program
 from sdedge.deploy.ir.trace import to_program
 from sdedge.deploy.targets.target import HOST, Target, load_target
@@ -31,7 +31,7 @@ INACCURATE = replace(SLOW_HERE, onnx_accuracy=0.8)
 
 
 @pytest.fixture(scope="module")
-def files() -> tuple[bytes, bytes]:
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Artifact]:
     """A network in fp32 and int8."""
     description = NetworkDescription(
         genotype=published()["DARTS_V2"].genotype,
@@ -47,15 +47,18 @@ def files() -> tuple[bytes, bytes]:
     program = to_program(description.build().eval(), description)
     ranges = {INPUT: (-1.0, 1.0), **{node.output: (-1.0, 1.0) for node in program.nodes}}
 
-    def stored(program: Program) -> bytes:
-        model: bytes = program_model(program, description).SerializeToString()
-        return model
+    folder = tmp_path_factory.mktemp("files")
 
-    return stored(program), stored(quantize(program, ranges))
+    def stored(name: str, program: Program) -> Artifact:
+        path = folder / name
+        path.write_bytes(program_model(program, description).SerializeToString())
+        return Artifact.open(path)
+
+    return stored("model.onnx", program), stored("model.int8.onnx", quantize(program, ranges))
 
 
 def advice(
-    report: Int8Report, files: tuple[bytes, bytes], target: Target | None, **limits: Any
+    report: Int8Report, files: tuple[Artifact, Artifact], target: Target | None, **limits: Any
 ) -> tuple[str, str | None, str]:
     requirements = Requirements(
         target=target, limits=Limits(**limits), precision="int8", classes=2, image_size=16
@@ -64,7 +67,7 @@ def advice(
     return judged.recommended, judged.recommended_for, "; ".join(judged.reasons)
 
 
-def test_a_target_that_runs_int8_alone_gets_int8(files: tuple[bytes, bytes]) -> None:
+def test_a_target_that_runs_int8_alone_gets_int8(files: tuple[Artifact, Artifact]) -> None:
     stm = load_target("stm32f746")
     assert advice(SLOW_HERE, files, stm) == ("int8", "stm32f746", "stm32f746 runs int8 alone")
     precision, _, reasons = advice(INACCURATE, files, stm)
@@ -72,14 +75,14 @@ def test_a_target_that_runs_int8_alone_gets_int8(files: tuple[bytes, bytes]) -> 
     assert reasons == "stm32f746 runs int8 alone; int8 loses 7.50 points of accuracy, more than 0.5"
 
 
-def test_a_target_that_runs_fp32_alone_gets_fp32(files: tuple[bytes, bytes]) -> None:
+def test_a_target_that_runs_fp32_alone_gets_fp32(files: tuple[Artifact, Artifact]) -> None:
     pi = load_target("pi4")
     fp32 = replace(pi, name="old-board", rates={"fp32": pi.rates["fp32"]})
     assert advice(INT8, files, fp32) == ("fp32", "old-board", "old-board runs fp32 alone")
 
 
 def test_where_a_target_runs_both_its_predicted_latency_decides(
-    files: tuple[bytes, bytes],
+    files: tuple[Artifact, Artifact],
 ) -> None:
     pi = load_target("pi4")
     assert advice(SLOW_HERE, files, pi) == ("int8", "pi4", "")
@@ -91,9 +94,9 @@ def test_where_a_target_runs_both_its_predicted_latency_decides(
     assert advice(INACCURATE, files, pi)[0] == "fp32"
 
 
-def test_a_limit_that_fp32_alone_breaks_decides_for_int8(files: tuple[bytes, bytes]) -> None:
+def test_a_limit_that_fp32_alone_breaks_decides_for_int8(files: tuple[Artifact, Artifact]) -> None:
     pi = load_target("pi4")
-    fp32, int8 = (check_fit(read_graph(file), pi, Limits()).ram_bytes / 1024 for file in files)
+    fp32, int8 = (check_fit(file.graph, pi, Limits()).ram_bytes / 1024 for file in files)
     precision, _, reasons = advice(INACCURATE, files, pi, max_ram_kb=(fp32 + int8) / 2)
     assert precision == "int8"
     assert reasons.startswith("fp32 is over the limit of RAM; int8 loses 7.50 points")
@@ -101,6 +104,6 @@ def test_a_limit_that_fp32_alone_breaks_decides_for_int8(files: tuple[bytes, byt
 
 @pytest.mark.parametrize("target", [None, replace(load_target("pi4"), name=HOST)])
 def test_without_a_target_or_on_this_machine_what_was_measured_here_stands(
-    files: tuple[bytes, bytes], target: Target | None
+    files: tuple[Artifact, Artifact], target: Target | None
 ) -> None:
     assert advice(SLOW_HERE, files, target) == ("fp32", None, SLOW_HERE.reasons[0])

@@ -8,11 +8,11 @@ import onnxruntime as ort
 import pytest
 import torch
 
+from factories.exports import quantize_network
 from sdedge.data.dataset import Dataset
 from sdedge.deploy.formats.onnx.order import in_best_order
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.formats.onnx.write import program_model, to_onnx
-from sdedge.deploy.int8.choose import quantize_network
 from sdedge.deploy.ir.trace import to_program
 from sdedge.deploy.memory.plan import plan_memory
 from sdedge.genotype import Genotype, published
@@ -63,7 +63,7 @@ def test_an_exported_file_is_stored_in_the_order_that_needs_least(
     assert before.file_order_bytes > plan.file_order_bytes  # the order of tracing needs more
 
     int8 = quantize_network(network, description, tiny_dataset, stored, calibration_images=12)
-    plan = plan_memory(read_graph(int8.model))
+    plan = plan_memory(read_graph(int8.data))
     assert plan.file_order_bytes == plan.peak_ram_bytes
     assert plan.file_order_arena_bytes == plan.arena_bytes
 
@@ -73,7 +73,7 @@ def test_a_shuffled_int8_file_gets_its_order_and_its_outputs_back(tiny_dataset: 
     description = describe(CELLS["PDARTS"])
     network = description.build().eval()
     fp32 = to_onnx(network, description).SerializeToString()
-    stored = quantize_network(network, description, tiny_dataset, fp32, calibration_images=12).model
+    stored = quantize_network(network, description, tiny_dataset, fp32, calibration_images=12).data
     model, choose = onnx.load_from_string(stored), random.Random(0)
     left, made = list(model.graph.node), {"input", *(w.name for w in model.graph.initializer)}
     del model.graph.node[:]

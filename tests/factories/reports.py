@@ -1,7 +1,7 @@
 """Reports of an export, with round figures."""
 
 from sdedge.deploy.formats.onnx.verify import ExportReport
-from sdedge.deploy.int8.choose import Int8Report
+from sdedge.deploy.int8.report import Int8Report
 
 REPORT = ExportReport(
     file_size_bytes=1000,

@@ -7,10 +7,8 @@ import torch
 from torch import Tensor
 
 from sdedge.kernels import Impl
-from sdedge.operations import NAS_BENCH_201_OPERATIONS
-from sdedge.space.darts.cell import CELL_TYPES
-from sdedge.space.darts.supernet import WEIGHT_SHAPE
-from sdedge.space.nasbench201.cell import CELL_TYPE, EDGES
+from sdedge.space.darts.supernet import CELL_TYPES, WEIGHT_SHAPE
+from sdedge.space.nasbench201.cell import CELL_TYPE, EDGES, OPERATIONS
 from sdedge.space.supernet import ActiveOperations, MixingWeights
 
 # Where a fused operator runs here: on a GPU, or as written for the CPU.
@@ -25,7 +23,7 @@ def darts_weights(dtype: torch.dtype, operations: int = WEIGHT_SHAPE[1]) -> dict
 
 def nas_bench_201_weights(dtype: torch.dtype) -> dict[str, Tensor]:
     """Mixing weights of the cell, (6, 5)."""
-    return _weights([CELL_TYPE], len(EDGES), len(NAS_BENCH_201_OPERATIONS), dtype)
+    return _weights([CELL_TYPE], len(EDGES), len(OPERATIONS), dtype)
 
 
 def _weights(

@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sdedge.deploy.artifact import Artifact
 from sdedge.deploy.fit.check import Fit, Limits, check_fit
-from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.ir.graph import Graph, Precision
 from sdedge.deploy.latency.profiler import Measurement
 from sdedge.deploy.memory.plan import MemoryPlan, plan_memory
@@ -20,14 +20,23 @@ from sdedge.errors import ConfigError, TargetError
 class Variant:
     """A network in one precision; `if_quantised` when there is no such file, only fp32's."""
 
-    graph: Graph
-    file: Path
+    artifact: Artifact
     if_quantised: bool = False
+
+    @property
+    def file(self) -> Path:
+        """The file that it is, or would be made of."""
+        return self.artifact.path
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Its graph."""
+        return self.artifact.graph.as_int8() if self.if_quantised else self.artifact.graph
 
     @cached_property
     def memory(self) -> MemoryPlan:
         """Its memory plan, made once however many targets it is held against."""
-        return plan_memory(self.graph)
+        return plan_memory(self.graph) if self.if_quantised else self.artifact.memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,14 +83,21 @@ def read_variants(
     A model that is itself int8 has that variant alone. `image` is that of `read_graph`, whose
     ExportError it raises.
     """
-    graph = read_graph(model, image)
-    if graph.precision == "int8":
-        return {"int8": Variant(graph=graph, file=model)}
-    if quantised is not None and quantised.exists():
-        int8 = Variant(graph=read_graph(quantised, image), file=quantised)
-    else:
-        int8 = Variant(graph=graph.as_int8(), file=model, if_quantised=True)
-    return {"fp32": Variant(graph=graph, file=model), "int8": int8}
+    network = Artifact.open(model, image)
+    if quantised is None or not quantised.exists():
+        return variants_of(network)
+    return variants_of(network, Artifact.open(quantised, image))
+
+
+def variants_of(network: Artifact, int8: Artifact | None = None) -> dict[Precision, Variant]:
+    """The network of a file in each precision, where `int8` is its quantised file, if there is one.
+
+    A network that is itself int8 has that variant alone.
+    """
+    if network.graph.precision == "int8":
+        return {"int8": Variant(artifact=network)}
+    quantised = Variant(artifact=int8) if int8 else Variant(artifact=network, if_quantised=True)
+    return {"fp32": Variant(artifact=network), "int8": quantised}
 
 
 def evaluate_targets(

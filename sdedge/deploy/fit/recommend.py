@@ -3,18 +3,18 @@
 from dataclasses import replace
 
 from sdedge.config import LIMIT_NAMES
+from sdedge.deploy.artifact import Artifact
 from sdedge.deploy.fit.check import Fit, check_fit
 from sdedge.deploy.fit.requirements import Requirements
-from sdedge.deploy.formats.onnx.reader.graph import read_graph
-from sdedge.deploy.int8.choose import Int8Report, accuracy_lost
+from sdedge.deploy.int8.report import Int8Report, accuracy_lost
 from sdedge.deploy.ir.graph import Precision
 from sdedge.deploy.targets.target import HOST
 
 
 def recommend(
-    report: Int8Report, fp32: bytes, int8: bytes, requirements: Requirements
+    report: Int8Report, fp32: Artifact, int8: Artifact, requirements: Requirements
 ) -> Int8Report:
-    """The report on two ONNX files with a recommendation for the target of `requirements`.
+    """The report on two files with a recommendation for the target of `requirements`.
 
     A precision that the target does not run, or that alone breaks a limit, is out. Where both are
     left, INT8 has to be predicted faster, and to lose little accuracy. Without a target, or where
@@ -30,7 +30,8 @@ def recommend(
         reasons += lost if recommended == "int8" else []
     else:
         exact, quick = (
-            check_fit(read_graph(model), target, requirements.limits) for model in (fp32, int8)
+            check_fit(file.graph, target, requirements.limits, memory=file.memory)
+            for file in (fp32, int8)
         )
         recommended, reasons = _choose(exact, quick, lost)
     return replace(

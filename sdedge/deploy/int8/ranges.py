@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from sdedge.deploy.formats.onnx.verify import open_model
+from sdedge.deploy.formats.onnx.runtime import open_model
 from sdedge.deploy.ir.program import INPUT
 
 Range = tuple[float, float]

@@ -14,12 +14,21 @@ import torch
 from torch import fx, nn
 
 from sdedge.deploy.ir.folding import fold_batch_norm
+from sdedge.deploy.ir.model import Model
 from sdedge.deploy.ir.optimize import optimize_graph
 from sdedge.deploy.ir.program import INPUT, Program
 from sdedge.errors import ExportError
 from sdedge.space.darts.network import Network
 from sdedge.space.darts.operations import FactorizedReduce
 from sdedge.space.saved import NetworkDescription
+
+
+def trace_model(
+    network: Network, description: NetworkDescription, *, normalize: bool = False
+) -> Model:
+    """The model that a format is written from; see `to_program`."""
+    program = to_program(network, description, normalize=normalize)
+    return Model(program=program, description=description, normalize=normalize)
 
 
 def to_program(

@@ -29,10 +29,13 @@ class Metadata:
     sdedge_version: str
 
 
-def read_metadata(path: Path) -> Metadata:
-    """Read from a file that `sdedge export` wrote; ExportError for any other."""
+def read_metadata(path: Path, data: bytes | None = None) -> Metadata:
+    """Read from a file that `sdedge export` wrote; ExportError for any other.
+
+    `data` are the bytes of the file, where they are there already.
+    """
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load_from_string(path.read_bytes() if data is None else data)
         entries = {entry.key: entry.value for entry in model.metadata_props}
         values = {
             "classes": _entry(entries, "classes", list[str]),

@@ -1,25 +1,20 @@
-"""Export a network to ONNX, and prove the model equal to it before the file takes its name."""
+"""Prove an ONNX model equal to its network before the file takes its name."""
 
 import copy
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sdedge.data.augment import Preprocess
 from sdedge.data.dataset import Split
 from sdedge.data.pipeline import Batches
-from sdedge.deploy.formats.onnx.write import to_onnx
-from sdedge.deploy.ir.program import INPUT, OUTPUT
-from sdedge.deploy.latency.bench import ORT_ERRORS, error_text
-from sdedge.deploy.latency.profiler import default_threads
+from sdedge.deploy.formats.onnx.runtime import load
+from sdedge.deploy.formats.scores import BATCH, CPU, Progress, first_rows, model_input
 from sdedge.errors import ExportError
 from sdedge.space.counting import count_network
 from sdedge.space.darts.network import Network
@@ -27,9 +22,6 @@ from sdedge.space.saved import NetworkDescription
 
 LOGIT_TOLERANCE = 1e-4  # absolute, or relative to the largest logit of a batch where that is over 1
 BYTES_PER_PARAMETER = 4
-CPU = torch.device("cpu")
-
-Progress = Callable[[int, int], None]  # images done, images in all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,32 +45,12 @@ class ExportReport:
         return asdict(self)
 
 
-def export_network(
-    network: Network,
-    description: NetworkDescription,
-    split: Split,
-    *,
-    normalize: bool = False,
-    limit: int | None = None,
-    batch_size: int = 250,
-    progress: Progress | None = None,
-) -> tuple[bytes, ExportReport]:
-    """The ONNX file of `network`, once it has passed `verify_onnx` on `split`.
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """A model that passed: the report on it, and its classes (N,) of the images."""
 
-    See `to_onnx` for what it holds. Raises ExportError when a check fails.
-    """
-    model = to_onnx(network, description, normalize=normalize).SerializeToString()
-    report = verify_onnx(
-        model,
-        network,
-        description,
-        split,
-        normalize=normalize,
-        limit=limit,
-        batch_size=batch_size,
-        progress=progress,
-    )
-    return model, report
+    report: ExportReport
+    predicted: NDArray[np.int64]
 
 
 def verify_onnx(
@@ -89,9 +61,9 @@ def verify_onnx(
     *,
     normalize: bool = False,
     limit: int | None = None,
-    batch_size: int = 250,
+    batch_size: int = BATCH,
     progress: Progress | None = None,
-) -> ExportReport:
+) -> Verified:
     """Check a serialised model against the network it was exported from, on real images.
 
     onnx.checker first; then the logits of torch (batch norm not folded) and of ONNX Runtime, in
@@ -102,19 +74,21 @@ def verify_onnx(
     comparison = _Comparison(model, network, description, normalize=normalize)
     for few in (1, 3):
         comparison.logits(torch.from_numpy(np.array(split.images[:few])))
-    rows = None if limit is None else np.arange(min(limit, len(split.labels)))
-    batches = Batches(split, rows, batch_size, CPU)
-    torch_correct = onnx_correct = differing = done = 0
+    batches = Batches(split, first_rows(split, limit), batch_size, CPU)
+    torch_correct = differing = done = 0
+    predicted, true = [], []
     for images, labels in batches.ordered():
         expected, actual = (logits.argmax(axis=1) for logits in comparison.logits(images))
         torch_correct += int((expected == labels.numpy()).sum())
-        onnx_correct += int((actual == labels.numpy()).sum())
         differing += int((expected != actual).sum())
+        predicted.append(actual)
+        true.append(labels.numpy())
         done += len(images)
         if progress is not None:
             progress(done, len(batches))
+    classes = np.concatenate(predicted)
     parameters = count_network(network, description.image_size).params
-    return ExportReport(
+    report = ExportReport(
         file_size_bytes=len(model),
         parameters=parameters,
         size_ratio=len(model) / (BYTES_PER_PARAMETER * parameters),
@@ -123,10 +97,11 @@ def verify_onnx(
         normalized_in_graph=normalize,
         images=done,
         torch_accuracy=torch_correct / done,
-        onnx_accuracy=onnx_correct / done,
+        onnx_accuracy=float((classes == np.concatenate(true)).mean()),
         differing_predictions=differing,
         max_abs_logit_difference=comparison.max_abs_difference,
     )
+    return Verified(report=report, predicted=classes)
 
 
 def checked_model(model: bytes) -> onnx.ModelProto:
@@ -143,55 +118,24 @@ def count_nodes(model: onnx.ModelProto) -> dict[str, int]:
     return dict(Counter(node.op_type for node in model.graph.node).most_common())
 
 
-def model_input(description: NetworkDescription, *, normalize: bool) -> Preprocess:
-    """From uint8 images (N, S, S, 3) to the input of a model that does or does not normalise."""
-    if normalize:
-        black, one = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-        return Preprocess(black, one, description.image_size, None, CPU)
-    return Preprocess(description.mean, description.std, description.image_size, None, CPU)
-
-
-def open_model(model: bytes) -> ort.InferenceSession:
-    """A session for a model that was just made; ExportError when ONNX Runtime refuses it."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = default_threads()
-    options.log_severity_level = 4
-    try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except ORT_ERRORS as error:
-        raise ExportError(
-            f"ONNX Runtime {ort.__version__} cannot load the exported model: {error_text(error)}"
-        ) from error
-
-
-def run_model(session: ort.InferenceSession, x: Tensor) -> NDArray[np.float32]:
-    """Class scores (N, classes) of a batch of its input; ExportError when it does not run."""
-    try:
-        logits: NDArray[np.float32] = session.run([OUTPUT], {INPUT: x.contiguous().numpy()})[0]
-    except ORT_ERRORS as error:
-        raise ExportError(
-            f"the exported model does not run on a batch of {len(x)}: {error_text(error)}"
-        ) from error
-    return logits
-
-
 class _Comparison:
     """The network in torch and its model in ONNX Runtime, both on the CPU, side by side."""
 
     def __init__(
         self, model: bytes, network: Network, description: NetworkDescription, *, normalize: bool
     ) -> None:
-        self._session = open_model(model)
+        self._run = load(model)
         self._network = copy.deepcopy(network).cpu().eval().to(memory_format=torch.channels_last)
         self._normalised = model_input(description, normalize=False)
-        self._model_input = model_input(description, normalize=normalize)
+        self._in_range = model_input(description, normalize=True) if normalize else None
         self.max_abs_difference = 0.0
 
     def logits(self, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Of torch and of ONNX, for uint8 images (N, S, S, 3); ExportError when they differ."""
+        x = self._normalised(images)
         with torch.inference_mode():
-            expected: NDArray[np.float32] = self._network(self._normalised(images)).numpy()
-        actual = run_model(self._session, self._model_input(images))
+            expected: NDArray[np.float32] = self._network(x).numpy()
+        actual = self._run((x if self._in_range is None else self._in_range(images)).numpy())
         if actual.shape != expected.shape:
             raise ExportError(
                 f"the exported model gives logits of shape {actual.shape}, torch {expected.shape}"

@@ -42,20 +42,23 @@ class Classifier:
     source: str  # its name, for messages
 
 
-def load_classifier(model: Path | bytes, image: Sequence[int] | None = None) -> Classifier:
+def load_classifier(
+    model: Path | bytes, image: Sequence[int] | None = None, *, origin: Path | None = None
+) -> Classifier:
     """Read an ONNX classifier: one image input of four dimensions, one output (N, classes).
 
-    `image` gives the three dimensions after the batch, for a file that leaves them open. A file is
-    taken to be from outside: native code sees it in a process of its own; a model in memory is
-    taken to be made here. Raises ExportError naming the file and the way out when it is missing,
-    cut short, not ONNX, not an image classifier, made for a fixed batch other than 1, or lacks its
-    external weights.
+    `image` gives the three dimensions after the batch, for a file that leaves them open. `origin`
+    is the file that bytes were read from. A file is taken to be from outside: native code sees it
+    in a process of its own; a model in memory is taken to be made here. Raises ExportError naming
+    the file and the way out when it is missing, cut short, not ONNX, not an image classifier, made
+    for a fixed batch other than 1, or lacks its external weights.
     """
-    source = printable(str(model)) if isinstance(model, Path) else "the model"
-    run: Native = contained.run if isinstance(model, Path) else native.perform
-    folder = model.parent if isinstance(model, Path) else None
-    data = _read(model, source)
-    proto = parse_model(data, source)
+    if isinstance(model, Path):
+        origin, model = model, read_file(model)
+    source = "the model" if origin is None else printable(str(origin))
+    run: Native = native.perform if origin is None else contained.run
+    folder = None if origin is None else origin.parent
+    proto = parse_model(model, source)
     _check_versions(proto, source)
     weights, external = set_aside(proto.graph, folder, source)
     constants = {w.name: tensor_of(w) for w in (*weights, *proto.graph.initializer)}
@@ -80,16 +83,16 @@ def load_classifier(model: Path | bytes, image: Sequence[int] | None = None) -> 
         constants=constants,
         input=value.name,
         output=output,
-        file_size_bytes=len(data) + external,
+        file_size_bytes=len(model) + external,
         source=source,
     )
 
 
-def _read(model: Path | bytes, source: str) -> bytes:
-    if isinstance(model, bytes):
-        return model
+def read_file(path: Path) -> bytes:
+    """The bytes of an ONNX file; ExportError for what cannot be read, or is no file."""
+    source = printable(str(path))
     try:
-        facts = model.stat()
+        facts = path.stat()
         if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
             raise ExportError(f"{source} cannot be read: it is no file; {_WAY_OUT}")
         if facts.st_size > _MAX_FILE_BYTES:
@@ -97,7 +100,7 @@ def _read(model: Path | bytes, source: str) -> bytes:
                 f"{source} is over 2 GiB, which no ONNX file is; {_WAY_OUT}, or export it with "
                 "external weights"
             )
-        return model.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise ExportError(f"{source} does not exist; make one with `sdedge export`") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path

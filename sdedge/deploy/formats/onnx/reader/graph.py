@@ -53,15 +53,17 @@ _PRICED = {
 MAX_OPERATORS = 4_000
 
 
-def read_graph(model: Path | bytes, image: Sequence[int] | None = None) -> Graph:
+def read_graph(
+    model: Path | bytes, image: Sequence[int] | None = None, *, origin: Path | None = None
+) -> Graph:
     """Read an ONNX image classifier, float or quantised (Q/DQ pairs or QLinear operators).
 
-    `image` gives the three dimensions after the batch, for a file that leaves them open. What has
-    no cost model is in `unknown`. Raises ExportError naming the file and the way out when it is
-    missing, cut short, not ONNX, not a classifier of one image, or has a tensor whose shape cannot
-    be known.
+    `image` gives the three dimensions after the batch, for a file that leaves them open; `origin`
+    is the file that bytes were read from, if any. What has no cost model is in `unknown`. Raises
+    ExportError naming the file and the way out when it is missing, cut short, not ONNX, not a
+    classifier of one image, or has a tensor whose shape cannot be known.
     """
-    classifier = load_classifier(model, image)
+    classifier = load_classifier(model, image, origin=origin)
     steps = simplified_steps(classifier)
     if len(steps) > MAX_OPERATORS:
         raise ExportError(

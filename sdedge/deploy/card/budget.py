@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sdedge.config import LIMIT_NAMES
-from sdedge.deploy.card_text import amount, table, threads
+from sdedge.deploy.card.records import FitFile, TargetsFile, read_report
+from sdedge.deploy.card.text import amount, table, threads
 from sdedge.deploy.fit.requirements import Requirements
-from sdedge.deploy.records import FitFile, TargetsFile, read_report
 from sdedge.escape import markdown, markdown_code
 from sdedge.run import RunDir, read_json
 

@@ -10,7 +10,18 @@ from sdedge.errors import RunError
 from sdedge.run import read_json
 from sdedge.schema import to_record
 
-__all__ = ["BenchFile", "ExportFile", "FitFile", "TargetsFile", "read_report"]
+DATA_NOTES = "data_notes"  # in export.json: what is to be known of the test images
+PER_CLASS = "per_class"  # in export.json: the dicts of ClassCount
+
+__all__ = [
+    "DATA_NOTES",
+    "PER_CLASS",
+    "BenchFile",
+    "ExportFile",
+    "FitFile",
+    "TargetsFile",
+    "read_report",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
