@@ -16,6 +16,7 @@ from rich.text import Text
 
 from sdedge.errors import InterruptedRunError, SdedgeError
 from sdedge.escape import printable, quoted
+from sdedge.operations import get_operation
 from sdedge.paths import checked_path
 from sdedge.schema import encode_json
 from sdedge.version import __version__
@@ -136,19 +137,8 @@ def cell_text(edges: Iterable[Any]) -> str:
 
     Sources are named as in the drawings: k-2 and k-1 are the two cells before, then nodes from 0.
     """
-    short = {
-        "max_pool_3x3": "max3",
-        "avg_pool_3x3": "avg3",
-        "skip_connect": "skip",
-        "sep_conv_3x3": "sep3",
-        "sep_conv_5x5": "sep5",
-        "sep_conv_7x7": "sep7",
-        "dil_conv_3x3": "dil3",
-        "dil_conv_5x5": "dil5",
-        "conv_7x1_1x7": "7x1+1x7",
-    }
     names = [
-        f"{short[operation]}({source - 2 if source > 1 else f'k{source - 2}'})"
+        f"{get_operation(operation).short}({source - 2 if source > 1 else f'k{source - 2}'})"
         for operation, source in edges
     ]
     pairs = zip(names[::2], names[1::2], strict=True)

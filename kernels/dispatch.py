@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import torch
 from packaging.version import Version
 
-from sdedge import versions
+from sdedge import dependencies
 from sdedge.errors import KernelError
 
 __all__ = [
@@ -61,7 +61,7 @@ def toolchain_gap() -> str:
 
 def _interpreter_gap() -> str:
     """Why triton's interpreter cannot run these kernels; empty if it can."""
-    triton, numpy = (versions.installed(package) or "0" for package in ("triton", "numpy"))
+    triton, numpy = (dependencies.installed(package) or "0" for package in ("triton", "numpy"))
     if Version(triton) < Version("3.7") and Version(numpy) >= Version("2.4"):
         return (
             f"the interpreter of triton {triton} cannot loop with numpy {numpy}; install triton "

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from sdedge import versions
+from sdedge import dependencies
 from sdedge.kernels import dispatch
 from sdedge.resources import usable_cpus
 from sdedge.version import __version__
@@ -34,7 +34,9 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "commit": _commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: version for name in _PACKAGES if (version := versions.installed(name))},
+        "packages": {
+            name: version for name in _PACKAGES if (version := dependencies.installed(name))
+        },
         "device": str(device),
         "device_name": device_name(device),
         "threads": torch.get_num_threads(),
@@ -62,7 +64,7 @@ def diagnose(data_root: Path) -> list[Finding]:
         ),
         _gpu(),
         _triton(),
-        *(_package(name) for name in _PACKAGES if name != "triton" or versions.installed(name)),
+        *(_package(name) for name in _PACKAGES if name != "triton" or dependencies.installed(name)),
         _disk(data_root),
     ]
 
@@ -79,7 +81,7 @@ def _gpu() -> Finding:
 
 
 def _triton() -> Finding:
-    version = versions.installed("triton")
+    version = dependencies.installed("triton")
     if version is None:
         return Finding(
             "fused kernels", "missing", "triton is not installed; on a GPU the torch reference runs"
@@ -97,10 +99,10 @@ def _triton() -> Finding:
 
 
 def _package(name: str) -> Finding:
-    version = versions.installed(name)
+    version = dependencies.installed(name)
     if version is None:
         return Finding(name, "missing", f"install it: pip install {name}")
-    if deviation := versions.tested(name).deviation(version):
+    if deviation := dependencies.tested(name).deviation(version):
         return Finding(name, "limited", f"{version}, {deviation}")
     return Finding(name, "ok", version)
 

@@ -24,25 +24,11 @@ from sdedge.errors import GenotypeError
 from sdedge.escape import printable, quoted, short
 from sdedge.genotype_text import is_arch, is_printed, read_printed
 from sdedge.names import find_name, suggestion
+from sdedge.operations import DARTS, NAS_BENCH_201, get_operation, operations_of
 from sdedge.paths import checked_path
 from sdedge.schema import decode_json, read_bytes
 
-# The eight operations of the DARTS space, in the order of the rows of alpha (DARTS, section 3.1).
-DARTS_OPERATIONS = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
-# What a derived cell may hold: no `none`, and two operations that only NASNet-like cells use.
-CELL_OPERATIONS = (*DARTS_OPERATIONS[1:], "sep_conv_7x7", "conv_7x1_1x7")
-PARAMETER_FREE_OPERATIONS = frozenset({"none", "max_pool_3x3", "avg_pool_3x3", "skip_connect"})
-
-SPACES = ("darts",)
+SPACES = (DARTS,)
 # Inner nodes of a cell. NASNet and AmoebaNet have 5.
 MAX_NODES = 32
 
@@ -100,7 +86,7 @@ class Genotype(Architecture):
     reduce: tuple[Edge, ...]
     normal_concat: tuple[int, ...] = (2, 3, 4, 5)
     reduce_concat: tuple[int, ...] = (2, 3, 4, 5)
-    space: str = "darts"
+    space: str = DARTS
 
     def __post_init__(self) -> None:
         _check_space(self.space, "")
@@ -110,12 +96,12 @@ class Genotype(Architecture):
     @property
     def skip_count(self) -> int:
         """Number of skip connections in the normal cell, the usual sign of collapse."""
-        return sum(operation == "skip_connect" for operation, _ in self.normal)
+        return sum(get_operation(name).is_skip for name, _ in self.normal)
 
     @property
     def parameter_free_count(self) -> int:
         """Number of skips and pools in the normal cell."""
-        return sum(operation in PARAMETER_FREE_OPERATIONS for operation, _ in self.normal)
+        return sum(not get_operation(name).has_weights for name, _ in self.normal)
 
     @property
     def collapsed(self) -> bool:
@@ -197,7 +183,7 @@ def load_genotype(name_or_file: str | Path) -> Genotype:
         return Genotype.from_dict(read_printed(text, source=source), source=source)
     if is_arch(text) and not text.lstrip().startswith("{"):
         raise GenotypeError(
-            f"{source}: {short(text.strip())} is a cell of nas-bench-201; a network can be built "
+            f"{source}: {short(text.strip())} is a cell of {NAS_BENCH_201}; a network can be built "
             f"of: {_list(SPACES)} (that cell is looked up, `sdedge nasbench query`)"
         )
     return Genotype.from_json(text, source=source)
@@ -236,7 +222,7 @@ def _check_space(space: object, where: str) -> None:
     if not isinstance(space, str) or space not in SPACES:
         raise GenotypeError(
             f"{where}a genotype of the search space {short(space)}; a network can be built of: "
-            f"{_list(SPACES)} (cells of nas-bench-201 are looked up, `sdedge nasbench query`)"
+            f"{_list(SPACES)} (cells of {NAS_BENCH_201} are looked up, `sdedge nasbench query`)"
         )
 
 
@@ -247,12 +233,13 @@ def _check_cell(name: str, edges: tuple[Edge, ...], concat: tuple[int, ...]) -> 
         raise GenotypeError(
             f"{name} has {len(edges)} operations; at most {2 * MAX_NODES} are built"
         )
+    derivable = [operation.name for operation in operations_of().values() if operation.derivable]
     for position, (operation, source) in enumerate(edges):
         node = 2 + position // 2
-        if operation not in CELL_OPERATIONS:
+        if operation not in derivable:
             raise GenotypeError(
                 f"{name}[{position}]: unknown operation {short(operation)}; "
-                f"there is: {_list(CELL_OPERATIONS)}"
+                f"there is: {_list(derivable)}"
             )
         if not 0 <= source < node:
             raise GenotypeError(

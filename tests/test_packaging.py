@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sdedge import versions
+from sdedge import dependencies
 from sdedge.version import __version__
 
 ROOT = Path(__file__).parents[1]
@@ -41,9 +41,9 @@ def test_the_wheel_has_the_licence_and_the_version_of_the_package(tmp_path: Path
 @pytest.mark.slow
 def test_mypy_strict() -> None:
     for package in ("mypy", "torch", "numpy", "onnx", "typer", "rich", "msgspec"):
-        if versions.installed(package) != str(versions.locked(package)):
+        if dependencies.installed(package) != str(dependencies.locked(package)):
             pytest.skip(
-                f"judged with the types of {package} {versions.locked(package)}, the lock's"
+                f"judged with the types of {package} {dependencies.locked(package)}, the lock's"
             )
     done = subprocess.run(
         [sys.executable, ROOT / "tools" / "typecheck.py"],

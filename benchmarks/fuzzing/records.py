@@ -30,9 +30,10 @@ from sdedge.deploy.latency.profiler import Measurement
 from sdedge.deploy.targets.target import load_target, read_target
 from sdedge.errors import SdedgeError
 from sdedge.events import silent
-from sdedge.genotype import DARTS_OPERATIONS, Genotype, load_genotype, published
+from sdedge.genotype import Genotype, load_genotype, published
 from sdedge.nas.budget import PLACES, Costs
 from sdedge.nas.record import SearchRecord
+from sdedge.operations import DARTS_OPERATIONS
 from sdedge.pipeline.budget import budgeted_size, planned_costs
 from sdedge.pipeline.verdict import stored_requirements
 from sdedge.run import RunDir, read_json

@@ -18,7 +18,6 @@ from sdedge.analysis.figure import (
     END_WIDTH,
     HEADER,
     INK,
-    KINDS,
     LABEL_HEIGHT,
     LABEL_WIDTH,
     LEGEND,
@@ -32,23 +31,12 @@ from sdedge.analysis.figure import (
     draw_arrow,
     draw_box,
     draw_legend,
+    group_color,
     new_page,
     save_figure,
 )
 from sdedge.genotype import Edge, Genotype
-
-# What stands on the arrow, and the kind that gives it its colour.
-OPERATIONS = {
-    "sep_conv_3x3": ("sep 3x3", "separable convolution"),
-    "sep_conv_5x5": ("sep 5x5", "separable convolution"),
-    "sep_conv_7x7": ("sep 7x7", "separable convolution"),
-    "dil_conv_3x3": ("dil 3x3", "dilated convolution"),
-    "dil_conv_5x5": ("dil 5x5", "dilated convolution"),
-    "conv_7x1_1x7": ("7x1 1x7", "convolution"),
-    "max_pool_3x3": ("max 3x3", "pooling"),
-    "avg_pool_3x3": ("avg 3x3", "pooling"),
-    "skip_connect": ("skip", "skip connection"),
-}
+from sdedge.operations import get_operation
 
 # All lengths are points.
 WIDTH, BETWEEN = 1200, 48
@@ -133,8 +121,8 @@ def genotype_figure(genotype: Genotype, *, title: str | None = None) -> Figure:
         axes.text(0, 4 - HEADER, heading, size=15, weight="bold", color=INK, va="top")
         _draw_cell(axes, layout, width)
         x, y = (x + width + BETWEEN, y) if beside else (x, y + height + MARGIN)
-    used = {OPERATIONS[operation][1] for operation, _ in genotype.normal + genotype.reduce}
-    draw_legend(figure, used)
+    groups = {get_operation(name).group for name, _ in genotype.normal + genotype.reduce}
+    draw_legend(figure, groups)
     return figure
 
 
@@ -177,15 +165,16 @@ def _draw_cell(axes: Axes, layout: _Layout, width: float) -> None:
         y = layout.heights[node]
         draw_arrow(axes, curve([(sides[layout.columns[node]][1], y), (output, y)], "L"), LINE)
     ports = _ports(layout)
-    for edge, ((operation, source), row) in enumerate(zip(layout.edges, layout.rows, strict=True)):
-        label, kind = OPERATIONS[operation]
+    for edge, ((name, source), row) in enumerate(zip(layout.edges, layout.rows, strict=True)):
+        operation = get_operation(name)
+        color = group_color(operation.group)
         start = (sides[layout.columns[source]][1], ports[edge])
         bent = (sides[layout.columns[source] + 1][1] - COLUMN, row)
         end = sides[layout.columns[2 + edge // 2]][0]
         path = curve([start, *bend(start, bent), (end, row)], "CL")
-        draw_arrow(axes, path, KINDS[kind])
+        draw_arrow(axes, path, color)
         left, right = end - TAIL - LABEL_WIDTH, end - TAIL
-        draw_box(axes, left, right, row, LABEL_HEIGHT, label, KINDS[kind])
+        draw_box(axes, left, right, row, LABEL_HEIGHT, operation.label, color)
 
     for state, (column, y) in enumerate(zip(layout.columns, layout.heights, strict=True)):
         label = f"$c_{{k-{2 - state}}}$" if state < 2 else str(state - 2)

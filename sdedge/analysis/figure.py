@@ -15,9 +15,10 @@ from matplotlib.ticker import MaxNLocator
 from sdedge.errors import ConfigError
 from sdedge.escape import printable
 from sdedge.files import write_atomic
+from sdedge.operations import Group
 
 SUFFIXES = (".svg", ".png")
-KINDS = {
+GROUPS: dict[Group, str] = {
     "separable convolution": "#2563eb",
     "dilated convolution": "#d9480f",
     "convolution": "#7c3aed",
@@ -119,9 +120,14 @@ def dress_epochs(axes: Axes) -> None:
     axes.spines[["left", "bottom"]].set_color(LINE)
 
 
-def draw_legend(figure: Figure, used: Collection[str]) -> None:
-    """The colours of the kinds that are used, in one row at the foot of the page."""
-    handles = [Patch(color=color, label=kind) for kind, color in KINDS.items() if kind in used]
+def group_color(group: Group | None) -> str:
+    """The colour of a group of operations, or of a line where nothing flows."""
+    return LINE if group is None else GROUPS[group]
+
+
+def draw_legend(figure: Figure, used: Collection[Group | None]) -> None:
+    """The colours of the groups that are used, in one row at the foot of the page."""
+    handles = [Patch(color=color, label=group) for group, color in GROUPS.items() if group in used]
     figure.legend(
         handles=handles,
         loc="lower center",

@@ -13,7 +13,6 @@ from sdedge.analysis.figure import (
     EMPTY,
     END_WIDTH,
     HEADER,
-    KINDS,
     LABEL_HEIGHT,
     LABEL_WIDTH,
     LEGEND,
@@ -27,19 +26,12 @@ from sdedge.analysis.figure import (
     draw_arrow,
     draw_box,
     draw_legend,
+    group_color,
     new_page,
     save_figure,
 )
+from sdedge.operations import NAS_BENCH_201, get_operation
 from sdedge.space.nasbench201.cell import EDGES, Nb201Cell
-
-# What stands on the arrow, and the kind that gives it its colour; `none` has no kind.
-OPERATIONS = {
-    "none": ("none", None),
-    "skip_connect": ("skip", "skip connection"),
-    "nor_conv_1x1": ("conv 1x1", "convolution"),
-    "nor_conv_3x3": ("conv 3x3", "convolution"),
-    "avg_pool_3x3": ("avg 3x3", "pooling"),
-}
 
 # All lengths are points; heights grow downwards, from the line of the nodes.
 GAP = 196  # between two nodes
@@ -75,18 +67,18 @@ def nb201_figure(cell: Nb201Cell, *, title: str | None = None) -> Figure:
     place = (MARGIN / page, 1 - (top + HEIGHT) / total, WIDTH / page, HEIGHT / total)
     axes = figure.add_axes(place, gid="cell", xlim=(0, WIDTH), ylim=(BOTTOM, -TOP))
     axes.set_axis_off()
-    for edge, operation in zip(EDGES, cell.operations, strict=True):
-        _draw_edge(axes, edge, operation)
+    for edge, name in zip(EDGES, cell.operations, strict=True):
+        _draw_edge(axes, edge, name)
     for label, left, width in zip(NODES, LEFTS, WIDTHS, strict=True):
         draw_box(axes, left, left + width, 0, NODE_HEIGHT, label)
-    kinds = (OPERATIONS[operation][1] for operation in cell.operations)
-    draw_legend(figure, {kind for kind in kinds if kind})
+    draw_legend(figure, {get_operation(name, NAS_BENCH_201).group for name in cell.operations})
     return figure
 
 
-def _draw_edge(axes: Axes, edge: tuple[int, int], operation: str) -> None:
-    label, kind = OPERATIONS[operation]
-    line, fill = (KINDS[kind], KINDS[kind]) if kind else (LINE, EMPTY)
+def _draw_edge(axes: Axes, edge: tuple[int, int], name: str) -> None:
+    operation = get_operation(name, NAS_BENCH_201)
+    color = group_color(operation.group)
+    line, fill = (color, color) if operation.group else (LINE, EMPTY)
     target, source = edge
     row, leaves, arrives, width = ROUTES[edge]
     start = (LEFTS[source] + WIDTHS[source], leaves * PORT)
@@ -96,6 +88,6 @@ def _draw_edge(axes: Axes, edge: tuple[int, int], operation: str) -> None:
         first, last = (start[0] + width, row * ROW), (end[0] - TIP - width, row * ROW)
         points = [start, *bend(start, first), last, *bend(last, (end[0] - TIP, end[1])), end]
         path = curve(points, "CLCL")
-    draw_arrow(axes, path, line, dashed=kind is None)
+    draw_arrow(axes, path, line, dashed=operation.group is None)
     left = (start[0] + end[0] - LABEL_WIDTH) / 2
-    draw_box(axes, left, left + LABEL_WIDTH, row * ROW, LABEL_HEIGHT, label, fill)
+    draw_box(axes, left, left + LABEL_WIDTH, row * ROW, LABEL_HEIGHT, operation.label, fill)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sdedge.deploy.formats.format import Format
-from sdedge.deploy.formats.onnx.format import ONNX
+from sdedge.deploy.formats.onnx import NAME as ONNX
 from sdedge.deploy.formats.onnx.metadata import Metadata, read_metadata
 from sdedge.deploy.formats.onnx.reader.classifier import read_file
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
@@ -48,7 +48,7 @@ class Artifact:
         data = read_file(path)
         graph = read_graph(data, image, origin=path)
         return cls(
-            format=ONNX.name,
+            format=ONNX,
             precision=graph.precision,
             path=path,
             data=data,

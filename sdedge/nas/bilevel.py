@@ -126,7 +126,7 @@ class Bilevel:
             batch.inputs,
             weights,
             nonzero(weights) if sparse else self._active,
-            scalars=sparse,
+            keep_zero_weight_grad=sparse,
             skip_dropout=self.scalars.get(SKIP_DROPOUT),
             drop_path=self.scalars.get(DROP_PATH),
         )
@@ -210,19 +210,27 @@ class Bilevel:
 
         Batch norm goes by the statistics of each batch, and keeps its running ones as they are.
         """
+        meters = Meters()
+        with self._batch_statistics():
+            for batch in batches:
+                meters.add(self.loss_with(batch, weights).parts, weight=len(batch.labels))
+        means = meters.means()
+        return means.get("accuracy", -means["loss"])
+
+    @contextmanager
+    def _batch_statistics(self) -> Iterator[None]:
+        """All modules train; their modes and buffers are put back."""
         modes = [module.training for module in self.modules.values()]
         buffers = [buffer for module in self.modules.values() for buffer in module.buffers()]
         before = [buffer.clone() for buffer in buffers]
-        meters = Meters()
         self.train()
-        for batch in batches:
-            meters.add(self.loss_with(batch, weights).parts, weight=len(batch.labels))
-        for module, mode in zip(self.modules.values(), modes, strict=True):
-            module.train(mode)
-        for buffer, kept in zip(buffers, before, strict=True):
-            buffer.copy_(kept)
-        means = meters.means()
-        return means.get("accuracy", -means["loss"])
+        try:
+            yield
+        finally:
+            for module, mode in zip(self.modules.values(), modes, strict=True):
+                module.train(mode)
+            for buffer, kept in zip(buffers, before, strict=True):
+                buffer.copy_(kept)
 
     def alpha_step(self, train: TaskBatch, search: TaskBatch) -> None:
         """Move alpha; the weights stay."""

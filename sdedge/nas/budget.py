@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from sdedge.bounds import Positive
 from sdedge.errors import RunError
-from sdedge.genotype import DARTS_OPERATIONS, Architecture, Genotype
+from sdedge.genotype import Architecture, Genotype
+from sdedge.operations import DARTS_OPERATIONS
 from sdedge.schema import to_record
-from sdedge.space.darts.cell import NODES
-from sdedge.space.darts.supernet import CELL_TYPES
+from sdedge.space.darts.cell import CELL_TYPES, NODES
 from sdedge.space.supernet import MixingWeights
 
 # Where an operation of a cell stands, as far as its cost depends on it: in a reduction cell, the

@@ -1,15 +1,16 @@
-"""The network that is measured, predicted and held against a budget: a run's, or a file's."""
+"""The network that is measured, predicted and held against a budget: a run's, or a file's.
+
+No torch is loaded before a budget or a model card needs it.
+"""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
-from sdedge.deploy.card.write import write_card
 from sdedge.deploy.fit.evaluate import Variant, read_variants
 from sdedge.deploy.fit.mlperf import Score, score_run
-from sdedge.deploy.fit.requirements import Requirements
 from sdedge.deploy.ir.graph import Precision
 from sdedge.deploy.latency.profiler import Measurement
 from sdedge.errors import ConfigError, RunError
@@ -17,8 +18,10 @@ from sdedge.events import Notice, Reporter
 from sdedge.files import write_json
 from sdedge.paths import checked_path
 from sdedge.pipeline.runs import HasRun, open_run
-from sdedge.pipeline.verdict import stored_requirements
 from sdedge.run import RunDir, read_json
+
+if TYPE_CHECKING:
+    from sdedge.deploy.fit.requirements import Requirements
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,13 @@ class ExportedNetwork:
         """Hold the run, which keeps the results; nothing is written for a file."""
         return self.run.lock() if self.run else nullcontext()
 
-    def budget(self) -> Requirements | None:
+    def budget(self) -> "Requirements | None":
         """The budget of the run, if it has one; RunError or TargetError for a damaged one."""
-        return stored_requirements(self.run) if self.run else None
+        if self.run is None:
+            return None
+        from sdedge.pipeline.verdict import stored_requirements
+
+        return stored_requirements(self.run)
 
     def file(self, precision: Precision | None) -> Path:
         """The file to measure; RunError where the run has none of that precision."""
@@ -110,6 +117,8 @@ class ExportedNetwork:
     def rewrite_card(self) -> None:
         """Put what the run keeps by now into its model card, where it has one."""
         if self.run is not None and self.run.card.exists():
+            from sdedge.deploy.card.write import write_card
+
             write_card(self.run)
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Unpack, get_args
 
 from sdedge.deploy.fit.check import Limits, LimitSettings
 from sdedge.deploy.fit.evaluate import TargetReport, evaluate_targets, with_measurements
-from sdedge.deploy.fit.requirements import Requirements
 from sdedge.deploy.ir.graph import Precision
 from sdedge.deploy.latency.profiler import Measurement
 from sdedge.deploy.targets.target import HOST, Target, list_targets, load_target
@@ -16,6 +15,9 @@ from sdedge.escape import quoted
 from sdedge.events import Event, Reporter, silent
 from sdedge.files import write_json
 from sdedge.pipeline.exported import ExportedNetwork, ModelLike
+
+if TYPE_CHECKING:
+    from sdedge.deploy.fit.requirements import Requirements
 
 ALL = "all"
 TargetLike = str | Path | Target
@@ -83,7 +85,7 @@ def check_precision(precision: str | None) -> None:
         )
 
 
-def limits_or_budget(limits: Limits, budget: Requirements | None, reporter: Reporter) -> Limits:
+def limits_or_budget(limits: Limits, budget: "Requirements | None", reporter: Reporter) -> Limits:
     """The limits, or where none are set those of the budget, which is reported."""
     if limits.active or budget is None:
         return limits

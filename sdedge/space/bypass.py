@@ -14,9 +14,10 @@ from sdedge.kernels import mixed_sum
 class Source(NamedTuple):
     """A state (N, C, H, W) in the parts that its edges treat differently."""
 
-    operated: Tensor  # (N, C/K, H, W): what operations read
-    past: Tensor  # (N, C - C/K, H, W): what goes past them
-    places: Tensor | None = None  # (C,): where each channel is in these two; None: in their order
+    active: Tensor  # (N, C/K, H, W): what operations read
+    bypassed: Tensor  # (N, C - C/K, H, W): what goes past them
+    # (C,): where each channel is in these two; None: in their order.
+    inverse_permutation: Tensor | None = None
 
 
 class Edges(NamedTuple):
@@ -33,10 +34,12 @@ class Edges(NamedTuple):
         return self.weights[self.numbers.start : self.numbers.stop].sum(dim=1)
 
     @property
-    def past(self) -> list[Tensor]:
+    def bypassed(self) -> list[Tensor]:
         """The channels past each edge, halved by 2x2 max pooling where operations halve them."""
         return [
-            source.past if self.strides[e] == 1 else F.max_pool2d(source.past, 2, ceil_mode=True)
+            source.bypassed
+            if self.strides[e] == 1
+            else F.max_pool2d(source.bypassed, 2, ceil_mode=True)
             for source, e in zip(self.sources, self.numbers, strict=True)
         ]
 
@@ -73,7 +76,7 @@ class FirstChannels(ChannelSplit):
 
     def join(self, edges: Edges, mixed: Callable[[range], Tensor]) -> Tensor:
         """What operations made, and what went past them, shuffled."""
-        bypassed = mixed_sum(edges.past, edges.own_weights, impl="reference")
+        bypassed = mixed_sum(edges.bypassed, edges.own_weights, impl="reference")
         return _shuffled(torch.cat([mixed(edges.numbers), bypassed], dim=1), self.partial)
 
 
@@ -98,16 +101,19 @@ class AttendedChannels(ChannelSplit):
         scores = self.attentions[number](state)
         ranked = scores.detach().mean(dim=0).argsort(descending=True, stable=True)
         chosen, others = ranked[: self.kept].sort().values, ranked[self.kept :].sort().values
-        operated = _selected(state, chosen) * scores.index_select(1, chosen)[:, :, None, None]
-        return Source(operated, _selected(state, others), torch.cat([chosen, others]).argsort())
+        active = _selected(state, chosen) * scores.index_select(1, chosen)[:, :, None, None]
+        return Source(active, _selected(state, others), torch.cat([chosen, others]).argsort())
 
     def join(self, edges: Edges, mixed: Callable[[range], Tensor]) -> Tensor:
         """The sum of the edges, each put in order first: every source has its own choice."""
         numbers = edges.numbers
         whole = [
-            _selected(torch.cat([mixed(numbers[i : i + 1]), weight * past], dim=1), source.places)
-            for i, (source, past, weight) in enumerate(
-                zip(edges.sources, edges.past, edges.own_weights, strict=True)
+            _selected(
+                torch.cat([mixed(numbers[i : i + 1]), weight * bypassed], dim=1),
+                source.inverse_permutation,
+            )
+            for i, (source, bypassed, weight) in enumerate(
+                zip(edges.sources, edges.bypassed, edges.own_weights, strict=True)
             )
         ]
         return sum(whole[1:], whole[0])

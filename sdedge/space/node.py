@@ -22,7 +22,7 @@ class Term(NamedTuple):
     operation: int
     values: Tensor  # (N, C, H, W), raw where there are statistics
     statistics: Tensor | None = None  # (2, C) to normalise with, or None: as it is
-    anew: Callable[[], _Outputs] | None = None  # gives them to the backward pass; None: saved
+    recompute: Callable[[], _Outputs] | None = None  # for the backward pass; None: values are kept
 
 
 def node_sum(
@@ -30,7 +30,7 @@ def node_sum(
     edges: Edges,
     split: ChannelSplit,
     *,
-    scalars: bool,
+    keep_zero_weight_grad: bool,
     training: bool,
     impl: Impl,
 ) -> Tensor:
@@ -39,7 +39,7 @@ def node_sum(
     Args:
         terms: by edge and operation, ascending; an edge may have none, and adds nothing then.
         split: which channels the terms were made of.
-        scalars: add every weight that is zero as well, as a scalar.
+        keep_zero_weight_grad: add every weight that is zero as well, as a scalar.
         training: whether statistics are those of the batch.
     """
 
@@ -48,10 +48,10 @@ def node_sum(
         if chosen:
             total = _mixed_sum(chosen, edges.weights, training, impl)
         else:
-            read = edges.sources[edges.numbers.index(some.start)].operated
+            read = edges.sources[edges.numbers.index(some.start)].active
             total = _nothing(read, edges.strides[some.start])
         rows = edges.weights[some.start : some.stop]
-        return total + _zero_weights(rows) if scalars else total
+        return total + _zero_weights(rows) if keep_zero_weight_grad else total
 
     return split.join(edges, mixed)
 
@@ -63,9 +63,9 @@ def no_operation() -> KernelError:
 
 def _mixed_sum(terms: Sequence[Term], weights: Tensor, training: bool, impl: Impl) -> Tensor:
     mixing = _pick(weights, [term[:2] for term in terms])
-    anew = {term.values.data_ptr(): term.anew for term in terms if term.anew}
-    spared = saved_tensors_hooks(lambda saved: anew.get(saved.data_ptr(), saved), _unpack)
-    with spared if anew else nullcontext():
+    recompute = {term.values.data_ptr(): term.recompute for term in terms if term.recompute}
+    not_kept = saved_tensors_hooks(lambda saved: recompute.get(saved.data_ptr(), saved), _unpack)
+    with not_kept if recompute else nullcontext():
         return mixed_sum(
             [term.values for term in terms],
             mixing,

@@ -5,12 +5,14 @@ an operation computes.
 """
 
 import random
-from collections.abc import Callable, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from sdedge.config import SearchConfig
-from sdedge.genotype import PARAMETER_FREE_OPERATIONS, Architecture
+from sdedge.genotype import Architecture
+from sdedge.operations import Operation, Space, check_searched, operations_of
 from sdedge.space.bypass import ChannelSplit
 from sdedge.space.counting import Counts
 from sdedge.space.footprint import Convolutions
@@ -18,35 +20,79 @@ from sdedge.space.supernet import AnySupernet, MixingWeights
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchSpace:
-    """One search space."""
+class SearchSpace(ABC):
+    """One search space, with the operations that are searched over.
 
-    name: str
-    operations: tuple[str, ...]  # of an edge, `none` first
-    cell_types: tuple[str, ...]
-    inputs: tuple[int, ...]  # edges that enter each node, whose rows of alpha follow one another
-    supernet: Callable[[SearchConfig, int, tuple[str, ...], int, type[ChannelSplit]], AnySupernet]
-    """From settings, classes, extra operations, of how many channels operations read one, and how
-    these are chosen."""
-    architecture: type[Architecture]
-    derive: Callable[[MixingWeights], Architecture]
-    draw: Callable[[random.Random], Architecture]
-    """A random architecture, as a search could derive it."""
-    places: Callable[[Any], list[tuple[str, int, int]]]
-    """Of an architecture the operations that it keeps: cell type, edge, number of the operation."""
-    count: Callable[[Any], Counts]
-    """Of the network of an architecture at the size that its papers report."""
-    convolutions: Callable[..., Iterable[Convolutions]]
-    """Of a supernet by channels, cells and image size, `partial` and `sparse`."""
+    Raises ConfigError for operations that cannot be searched over.
+    """
+
+    operations: tuple[str, ...]  # of an edge, `none` first: the columns of alpha
+
+    name: ClassVar[Space]
+    cell_types: ClassVar[tuple[str, ...]]
+    inputs: ClassVar[tuple[int, ...]]
+    """Edges that enter each node, whose rows of alpha follow one another."""
+    architecture: ClassVar[type[Architecture]]
+
+    def __post_init__(self) -> None:
+        check_searched(self.operations, self.name)
+
+    @abstractmethod
+    def supernet(
+        self,
+        config: SearchConfig,
+        classes: int,
+        extra: tuple[str, ...],
+        partial: int,
+        split: type[ChannelSplit],
+    ) -> AnySupernet:
+        """A new supernet.
+
+        Args:
+            config: the settings of the search.
+            classes: how many the images have.
+            extra: operations of an edge after those that are searched over.
+            partial: operations read one in so many channels.
+            split: how these are chosen.
+        """
+
+    @abstractmethod
+    def derive(self, weights: MixingWeights) -> Architecture:
+        """The architecture that mixing weights (edges, operations) stand for."""
+
+    @abstractmethod
+    def draw(self, rng: random.Random) -> Architecture:
+        """A random architecture, as a search could derive it."""
+
+    @abstractmethod
+    def places(self, architecture: Any) -> list[tuple[str, int, int]]:
+        """The operations that an architecture keeps: cell type, edge, number of the operation."""
+
+    @abstractmethod
+    def count(self, architecture: Any) -> Counts:
+        """Of the network of an architecture at the size that its papers report."""
+
+    @abstractmethod
+    def convolutions(
+        self,
+        channels: int,
+        cells: int,
+        image_size: int,
+        *,
+        partial: int = 1,
+        sparse: bool = False,
+    ) -> Iterator[Convolutions]:
+        """Of a supernet; where `sparse` its edges may all have no convolution."""
+
+    @property
+    def records(self) -> list[Operation]:
+        """The operations as the table has them."""
+        return [operations_of(self.name)[name] for name in self.operations]
 
     @property
     def parameter_free(self) -> list[int]:
         """Numbers of the operations without weights, but `none`."""
-        return [
-            number
-            for number, name in enumerate(self.operations)
-            if number and name in PARAMETER_FREE_OPERATIONS
-        ]
+        return [n for n, operation in enumerate(self.records) if n and not operation.has_weights]
 
     @property
     def edges(self) -> int:

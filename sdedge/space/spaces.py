@@ -1,15 +1,23 @@
 """Search spaces by name."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from sdedge.errors import ConfigError
-from sdedge.space.darts.space import DARTS
-from sdedge.space.nasbench201.space import NAS_BENCH_201
+from sdedge.operations import NONE
+from sdedge.space.darts.space import DartsSpace
+from sdedge.space.nasbench201.space import Nb201Space
 from sdedge.space.space import SearchSpace
 
-SPACES: dict[str, SearchSpace] = {space.name: space for space in (DARTS, NAS_BENCH_201)}
+SPACES: dict[str, SearchSpace] = {space.name: space for space in (DartsSpace(), Nb201Space())}
 
 
-def get_space(name: str) -> SearchSpace:
-    """The space called `name`; ConfigError, with what there is, for another."""
+def get_space(name: str, operations: Sequence[str] | None = None) -> SearchSpace:
+    """The space called `name`, with these operations besides `none`; None: with its own.
+
+    Raises ConfigError, with what there is, for an unknown space or operation.
+    """
     if name not in SPACES:
-        raise ConfigError(f"unknown space {name!r}; there is: {', '.join(SPACES)}")
-    return SPACES[name]
+        raise ConfigError(f"unknown space {name!r}; choose from: {', '.join(SPACES)}")
+    space = SPACES[name]
+    return space if operations is None else replace(space, operations=(NONE, *operations))

@@ -35,7 +35,7 @@ class AnySupernet(nn.Module):
         weights: MixingWeights,
         active: ActiveOperations | None = None,
         *,
-        scalars: bool = False,
+        keep_zero_weight_grad: bool = False,
         skip_dropout: Tensor | None = None,
         drop_path: Tensor | None = None,
     ) -> SupernetOutput:
@@ -46,8 +46,8 @@ class AnySupernet(nn.Module):
             weights: one matrix a cell type.
             active: which operations to compute; None: all. The others count as zero, and their
                 weights get no gradient.
-            scalars: add every weight that is zero to its node all the same, so that it gets the
-                gradient of a scalar (GDAS); a node may then have no active operation.
+            keep_zero_weight_grad: add every weight that is zero to its node all the same, so that
+                it gets the gradient of a scalar (GDAS); a node may then have no active operation.
             skip_dropout: share of the values of an identity skip that are dropped in training.
             drop_path: share of the samples that each other operation drops in training; the plain
                 supernet runs then, as a fused sum normalises what it should drop.

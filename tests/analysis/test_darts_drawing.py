@@ -19,13 +19,15 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 from matplotlib.transforms import Bbox
 
-from sdedge.analysis.darts_cell import OPERATIONS, draw_genotype, genotype_figure
-from sdedge.analysis.figure import KINDS, LINE
+from sdedge.analysis.darts_cell import draw_genotype, genotype_figure
+from sdedge.analysis.figure import GROUPS, LINE
 from sdedge.errors import ConfigError, RunError
-from sdedge.genotype import CELL_OPERATIONS, Edge, Genotype, published
+from sdedge.genotype import Edge, Genotype, published
+from sdedge.operations import operations_of
 
 SVG = "{http://www.w3.org/2000/svg}"
-COLORS = {matplotlib.colors.to_rgba(color) for color in KINDS.values()}
+CELL_OPERATIONS = [name for name, op in operations_of().items() if op.derivable]
+COLORS = {matplotlib.colors.to_rgba(color) for color in GROUPS.values()}
 
 
 def _random_cell(generator: random.Random, nodes: int) -> tuple[Edge, ...]:
@@ -107,9 +109,9 @@ def _inside(arrow: FancyArrowPatch, box: Bbox) -> bool:
 
 
 def test_every_operation_has_a_label_and_a_colour() -> None:
-    assert set(OPERATIONS) == set(CELL_OPERATIONS)
-    assert {kind for _, kind in OPERATIONS.values()} == set(KINDS)
-    assert len({label for label, _ in OPERATIONS.values()}) == len(OPERATIONS)
+    derivable = [operation for operation in operations_of().values() if operation.derivable]
+    assert {operation.group for operation in derivable} == set(GROUPS)
+    assert len({operation.label for operation in derivable}) == len(derivable)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -118,12 +120,12 @@ def test_svg_labels_each_operation_of_each_cell(name: str, tmp_path: Path) -> No
     draw_genotype(genotype, tmp_path / "cell.svg", title="A <b> & $c$")
     root = ElementTree.parse(tmp_path / "cell.svg").getroot()
     assert "A <b> & $c$" in [text.text for text in root.iter(f"{SVG}text")]
-    labels = {label for label, _ in OPERATIONS.values()}
+    labels = {operation.label for operation in operations_of().values()}
     for cell, edges in _cells(genotype).items():
         (group,) = (group for group in root.iter(f"{SVG}g") if group.get("id") == cell)
         drawn = [text.text for text in group.iter(f"{SVG}text")]
         assert Counter(text for text in drawn if text in labels) == Counter(
-            OPERATIONS[operation][0] for operation, _ in edges
+            operations_of()[operation].label for operation, _ in edges
         )
         assert [text for text in drawn if text and text.isdigit()] == [
             str(node) for node in range(len(edges) // 2)

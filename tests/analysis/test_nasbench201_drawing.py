@@ -15,16 +15,16 @@ from matplotlib.path import Path as Curve
 from matplotlib.transforms import Bbox
 
 from sdedge.analysis.drawing import draw_architecture
-from sdedge.analysis.figure import KINDS, LINE
-from sdedge.analysis.nasbench201_cell import NODES, OPERATIONS, nb201_figure
+from sdedge.analysis.figure import GROUPS, LINE
+from sdedge.analysis.nasbench201_cell import NODES, nb201_figure
 from sdedge.errors import ConfigError
 from sdedge.genotype import published
+from sdedge.operations import NAS_BENCH_201, NAS_BENCH_201_OPERATIONS, get_operation
 from sdedge.space.nasbench201.cell import EDGES, Nb201Cell
-from sdedge.space.nasbench201.cell import OPERATIONS as SPACE_OPERATIONS
 
 SVG = "{http://www.w3.org/2000/svg}"
 MIXED = Nb201Cell(("nor_conv_3x3", "none", "nor_conv_1x1", "skip_connect", "none", "avg_pool_3x3"))
-CELLS = {operation: Nb201Cell((operation,) * len(EDGES)) for operation in SPACE_OPERATIONS}
+CELLS = {operation: Nb201Cell((operation,) * len(EDGES)) for operation in NAS_BENCH_201_OPERATIONS}
 WHITE = to_rgba("white")
 
 
@@ -63,7 +63,7 @@ def test_svg_names_the_operations_the_nodes_and_the_kinds(tmp_path: Path) -> Non
 def test_each_label_is_on_its_own_edge() -> None:
     (axes,) = nb201_figure(MIXED).axes
     texts = [text.get_text() for text in axes.texts[: len(EDGES)]]
-    assert texts == [OPERATIONS[operation][0] for operation in MIXED.operations]
+    assert texts == [get_operation(name, NAS_BENCH_201).label for name in MIXED.operations]
     boxes = _boxes(axes)
     nodes = boxes[len(EDGES) :]
     for line, (target, source), own in zip(_lines(axes), EDGES, boxes, strict=False):
@@ -101,12 +101,12 @@ def test_arrows_keep_apart() -> None:
         assert distances.min() > 5  # points, the width of an arrow's white rim
 
 
-def test_none_is_a_faint_dashed_line_and_other_operations_have_their_kinds_colour() -> None:
+def test_none_is_a_faint_dashed_line_and_other_operations_have_their_groups_colour() -> None:
     (axes,) = nb201_figure(MIXED).axes
     for arrow, operation in zip(_arrows(axes), MIXED.operations, strict=True):
-        kind = OPERATIONS[operation][1]
-        assert arrow.get_edgecolor() == to_rgba(KINDS[kind] if kind else LINE)
-        assert arrow.get_linestyle() == ("solid" if kind else "dashed")
+        group = get_operation(operation, NAS_BENCH_201).group
+        assert arrow.get_edgecolor() == to_rgba(GROUPS[group] if group else LINE)
+        assert arrow.get_linestyle() == ("solid" if group else "dashed")
 
 
 @pytest.mark.parametrize("name", ["cell.svg", "cell.png"])

@@ -121,7 +121,7 @@ def test_a_run_goes_on_with_a_moved_folder_and_with_no_other(
         "train": ("--cells", "2", "--genotype", "DARTS_V1"),
     }[command]
     with monkeypatch.context() as patch:
-        patch.setattr("sdedge.loop.runner._finish_epoch", _stop)
+        patch.setattr(RunDir, "append_metrics", _stop)
         start = (command, "--preset", "demo", "--epoch-images", "8", *TINY, *own)
         stopped = sdedge(*start, "--dataset", folder, "--run", run.path, *place)
         assert isinstance(stopped.exception, _Stopped), stopped.output
@@ -157,10 +157,7 @@ def test_classes_and_what_is_left_out_are_told_before_decoding(
 ) -> None:
     (folder / "notes.txt").write_text("")
 
-    def decode(*_: object) -> None:
-        raise _Stopped
-
-    monkeypatch.setattr("sdedge.data.folder._decoded", decode)
+    monkeypatch.setattr("sdedge.data.folder.decode_file", _stop)
     result = sdedge(
         *("search", "--preset", "demo", *TINY, "--cells", "3", "--patch-size", "4"),
         *("--dataset", folder, "--data-root", tmp_path / "data", "--run", tmp_path / "run"),

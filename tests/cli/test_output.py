@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import typer
-from rich.console import Console
 
 from sdedge.cli import output
 from sdedge.errors import ConfigError
@@ -17,8 +16,8 @@ SHOWN = r"\x1b[31mred\x1b]0;title\x07 [bold]b[/bold] [/nope] :cat: a\nb\ caf\xe9
 
 def printed(*lines: object) -> str:
     stream = io.StringIO()
-    made = output.console()
-    out = Console(file=stream, width=200, highlight=False, soft_wrap=True, emoji=made._emoji)
+    out = output.console()
+    out.file, out.width = stream, 200
     for line in lines:
         out.print(line)
     return stream.getvalue()

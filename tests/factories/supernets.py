@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from sdedge.kernels import Impl
-from sdedge.space.darts.supernet import CELL_TYPES, WEIGHT_SHAPE
-from sdedge.space.nasbench201.cell import CELL_TYPE, EDGES, OPERATIONS
+from sdedge.operations import NAS_BENCH_201_OPERATIONS
+from sdedge.space.darts.cell import CELL_TYPES
+from sdedge.space.darts.supernet import WEIGHT_SHAPE
+from sdedge.space.nasbench201.cell import CELL_TYPE, EDGES
 from sdedge.space.supernet import ActiveOperations, MixingWeights
 
 # Where a fused operator runs here: on a GPU, or as written for the CPU.
@@ -23,7 +25,7 @@ def darts_weights(dtype: torch.dtype, operations: int = WEIGHT_SHAPE[1]) -> dict
 
 def nas_bench_201_weights(dtype: torch.dtype) -> dict[str, Tensor]:
     """Mixing weights of the cell, (6, 5)."""
-    return _weights([CELL_TYPE], len(EDGES), len(OPERATIONS), dtype)
+    return _weights([CELL_TYPE], len(EDGES), len(NAS_BENCH_201_OPERATIONS), dtype)
 
 
 def _weights(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sdedge import versions
+from sdedge import dependencies
 from sdedge.errors import KernelError
 from sdedge.kernels import Impl, chosen, dispatch, masked_mse, mixed_sum
 
@@ -62,7 +62,7 @@ def test_an_interpreter_that_cannot_loop_is_named(
     triton: str, numpy: str, runs: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    monkeypatch.setattr(versions, "installed", {"triton": triton, "numpy": numpy}.get)
+    monkeypatch.setattr(dependencies, "installed", {"triton": triton, "numpy": numpy}.get)
     assert dispatch.resolve("triton", CUDA, torch.float32) == "triton"
     if runs:
         assert dispatch.resolve("triton", CPU, torch.float32) == "triton"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sdedge import versions
+from sdedge import dependencies
 
 ROOT = Path(__file__).parents[2]
 # What the kernels spill with the locked triton, in bytes: two registers, to fit a tenth program.
@@ -54,8 +54,8 @@ def test_no_kernel_spills_more_than_a_few_registers(
 
 @pytest.mark.slow
 def test_what_spills_with_the_locked_compiler(usages: list[dict[str, Any]]) -> None:
-    if versions.installed("triton") != str(versions.locked("triton")):
-        pytest.skip(f"judged with triton {versions.locked('triton')}, of requirements.lock")
+    if dependencies.installed("triton") != str(dependencies.locked("triton")):
+        pytest.skip(f"judged with triton {dependencies.locked('triton')}, of requirements.lock")
     spilled = {
         (usage["kernel"], usage["case"], usage["capability"]): usage["spilled_bytes"]
         for usage in usages

@@ -16,7 +16,8 @@ from sdedge.nas.bilevel import Bilevel
 from sdedge.nas.strategies import STRATEGIES, darts, get_strategy
 from sdedge.nas.tasks import TASKS
 from sdedge.nas.tasks.task import TaskBatch
-from sdedge.space.darts.supernet import CELL_TYPES, WEIGHT_SHAPE
+from sdedge.space.darts.cell import CELL_TYPES
+from sdedge.space.darts.supernet import WEIGHT_SHAPE
 from sdedge.space.spaces import SPACES
 from sdedge.space.supernet import MixingWeights, SupernetOutput
 
@@ -149,6 +150,45 @@ def test_frozen_weights_are_put_back_as_they_were_even_on_an_error() -> None:
         assert not any(weight.requires_grad for weight in bilevel.weight_list)
         raise MemoryError
     assert [weight.requires_grad for weight in bilevel.weight_list] == before
+
+
+def test_what_a_strategy_changes_for_a_pass_is_put_back_even_on_an_error() -> None:
+    bilevel = build(impl="auto")
+    train, _ = batches(bilevel)
+    bilevel.weight_step(train)
+    weights = weights_of(bilevel)
+    aside = [torch.ones_like(weight) for weight in weights]
+
+    def as_it_was() -> bool:
+        supernet = bilevel.supernet
+        return (
+            all_equal(weights_of(bilevel), weights)
+            and supernet.impl == "auto"
+            and supernet.training
+        )
+
+    for change in (
+        lambda: bilevel.displaced(aside),
+        lambda: bilevel.one_step_ahead(train),
+        bilevel.plain,
+        bilevel.evaluating,
+    ):
+        assert as_it_was()
+        with pytest.raises(MemoryError), change():
+            assert not as_it_was()
+            raise MemoryError
+        assert as_it_was()
+
+
+def test_one_step_ahead_the_weights_are_where_the_step_moves_them() -> None:
+    bilevel = build("darts", "classification", torch.float64, gradient_clip=1e9)
+    train, _ = batches(bilevel)
+    for _ in range(2):  # without momentum, and with it
+        with bilevel.one_step_ahead(train):
+            ahead = weights_of(bilevel)
+        bilevel.weight_step(train)
+        for here, there in zip(weights_of(bilevel), ahead, strict=True):
+            torch.testing.assert_close(here, there)
 
 
 class Loss(nn.Module):

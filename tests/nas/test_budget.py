@@ -14,14 +14,16 @@ from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import RunError
 from sdedge.events import Reporter
-from sdedge.genotype import DARTS_OPERATIONS, Genotype, published
+from sdedge.genotype import Genotype, published
 from sdedge.loop import MEASURED, run_phase
 from sdedge.nas.budget import PLACES, Budget, Costs, places
 from sdedge.nas.phase import SearchPhase
 from sdedge.nas.strategies.darts import softmax_relaxation
+from sdedge.operations import DARTS_OPERATIONS
 from sdedge.run import RunDir
+from sdedge.space.darts.cell import CELL_TYPES
 from sdedge.space.darts.derive import derive_darts
-from sdedge.space.darts.supernet import CELL_TYPES, WEIGHT_SHAPE
+from sdedge.space.darts.supernet import WEIGHT_SHAPE
 
 CPU = torch.device("cpu")
 WAITS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default}

@@ -26,9 +26,10 @@ from sdedge.nas.strategies.darts_pt import (
     edges_of_nodes,
     search_and_decide,
 )
+from sdedge.operations import NAS_BENCH_201_OPERATIONS
 from sdedge.run import RunDir
 from sdedge.space.darts.derive import derive_darts
-from sdedge.space.nasbench201.cell import OPERATIONS, Nb201Cell
+from sdedge.space.nasbench201.cell import Nb201Cell
 from sdedge.space.spaces import SPACES
 from sdedge.space.supernet import MixingWeights
 
@@ -226,7 +227,7 @@ def test_a_cell_of_nas_bench_201_keeps_an_operation_on_every_edge() -> None:
     assert decide
     for epoch in range(4):
         decide(bilevel, epoch, 4, partial(sum_of_worth, worth))
-    expected = [OPERATIONS[int(k) + 1] for k in worth["cell"][:, 1:].argmax(dim=1)]
+    expected = [NAS_BENCH_201_OPERATIONS[int(k) + 1] for k in worth["cell"][:, 1:].argmax(dim=1)]
     assert SPACES["nas-bench-201"].derive(bilevel.mixing_weights()) == Nb201Cell(tuple(expected))
 
 

@@ -13,7 +13,6 @@ from factories.bilevel import batches, build
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.events import Reporter
-from sdedge.genotype import DARTS_OPERATIONS, PARAMETER_FREE_OPERATIONS
 from sdedge.loop import run_phase
 from sdedge.nas.bilevel import Bilevel
 from sdedge.nas.scalars import ScheduledScalars
@@ -30,11 +29,12 @@ from sdedge.nas.strategies.dots import (
     zeros_and_pairs,
 )
 from sdedge.nas.strategy import OperationMask, Strategy
+from sdedge.operations import DARTS_OPERATIONS, get_operation
 from sdedge.run import RunDir
 from sdedge.space.darts.derive import derive_darts
 from sdedge.space.spaces import SPACES
 
-FREE = [k for k, name in enumerate(DARTS_OPERATIONS) if name in PARAMETER_FREE_OPERATIONS]
+FREE = [k for k, name in enumerate(DARTS_OPERATIONS) if not get_operation(name).has_weights]
 CONVOLUTIONS = [k for k in range(8) if k not in FREE]
 
 

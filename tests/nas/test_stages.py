@@ -9,7 +9,6 @@ import torch
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.errors import RunError
-from sdedge.genotype import DARTS_OPERATIONS
 from sdedge.nas.scalars import SKIP_DROPOUT
 from sdedge.nas.stages import StagedSearch, build_search
 from sdedge.nas.strategies.p_darts import (
@@ -20,6 +19,7 @@ from sdedge.nas.strategies.p_darts import (
     three_stages,
 )
 from sdedge.nas.strategy import Stage
+from sdedge.operations import DARTS_OPERATIONS
 from sdedge.space.darts.derive import derive_darts
 
 

@@ -21,7 +21,9 @@ from sdedge.nas.strategies.darts_plus import at_two_skips
 from sdedge.nas.strategies.gdas import TEMPERATURE, one_hot_sample
 from sdedge.nas.strategies.robust_darts import alpha_eigenvalue, before_the_rise
 from sdedge.nas.strategies.sdarts import RADIUS, radius
-from sdedge.space.darts.supernet import CELL_TYPES, SearchCell, Supernet
+from sdedge.space.darts.cell import CELL_TYPES
+from sdedge.space.darts.search_cell import SearchCell
+from sdedge.space.darts.supernet import Supernet
 from sdedge.space.spaces import SPACES
 from sdedge.space.supernet import MixingWeights
 

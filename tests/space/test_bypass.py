@@ -20,7 +20,8 @@ from sdedge.space.bypass import (
     Source,
     split_channels,
 )
-from sdedge.space.darts.supernet import SearchCell, Supernet
+from sdedge.space.darts.search_cell import SearchCell
+from sdedge.space.darts.supernet import Supernet
 from sdedge.space.nasbench201.supernet import Nb201Supernet
 
 CHANNELS, PARTIAL = 8, 4
@@ -57,8 +58,8 @@ def test_operations_read_the_channels_of_the_highest_mean_scores_times_each_imag
     others = [c for c in range(CHANNELS) if c not in chosen]
     source = split.read(x, 0)
     expected = torch.stack([scores[:, c, None, None] * x[:, c] for c in chosen], dim=1)
-    torch.testing.assert_close(source.operated, expected)
-    assert torch.equal(source.past, x[:, others])
+    torch.testing.assert_close(source.active, expected)
+    assert torch.equal(source.bypassed, x[:, others])
     # The case is one in which images differ from the batch, and the best channel is the later one.
     assert scores.mean(dim=0).argmax() == max(chosen)
     assert any(sorted(s.topk(2).indices.tolist()) != chosen for s in scores)
@@ -73,7 +74,7 @@ def joined(
 
     def mixed(some: range) -> Tensor:
         parts = [
-            weights[e].sum() * sources[e].operated[:, :, :: strides[e], :: strides[e]] for e in some
+            weights[e].sum() * sources[e].active[:, :, :: strides[e], :: strides[e]] for e in some
         ]
         return torch.stack(parts).sum(dim=0)
 
@@ -102,7 +103,9 @@ def test_past_an_edge_of_stride_2_channels_are_pooled() -> None:
     node = joined(split, [x], [2], weights)
     pooled = F.max_pool2d(x, 2, ceil_mode=True)
     past = [
-        c for c in range(CHANNELS) if any(torch.equal(x[:, c], p) for p in source.past.unbind(1))
+        c
+        for c in range(CHANNELS)
+        if any(torch.equal(x[:, c], p) for p in source.bypassed.unbind(1))
     ]
     assert len(past) == 6
     torch.testing.assert_close(node[:, past], weights.sum() * pooled[:, past])
@@ -118,8 +121,8 @@ def test_where_operations_read_all_channels_there_is_nothing_to_split() -> None:
     split, x = split_channels(AttendedChannels, CHANNELS, 1, sources=2), state()
     assert type(split) is ChannelSplit
     assert not list(split.parameters())
-    assert split.read(x, 0).operated is x
-    assert split.read(x, 0).past.shape[1] == 0
+    assert split.read(x, 0).active is x
+    assert split.read(x, 0).bypassed.shape[1] == 0
 
 
 @pytest.mark.parametrize("split", [FirstChannels, AttendedChannels])
@@ -139,8 +142,8 @@ def test_the_choice_never_waits_for_the_device() -> None:
 
 def test_chosen_channels_lie_as_the_kernels_read_them() -> None:
     source: Source = attended().read(state(), 0)
-    assert source.operated.is_contiguous(memory_format=torch.channels_last)
-    assert source.past.is_contiguous(memory_format=torch.channels_last)
+    assert source.active.is_contiguous(memory_format=torch.channels_last)
+    assert source.bypassed.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_cell_puts_each_edge_in_order_and_adds_them() -> None:

@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-from sdedge.genotype import DARTS_OPERATIONS, Edge
+from sdedge.genotype import Edge
+from sdedge.operations import DARTS_OPERATIONS
 from sdedge.space.darts.derive import derive_darts
 from sdedge.space.darts.supernet import WEIGHT_SHAPE
 

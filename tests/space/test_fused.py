@@ -2,26 +2,29 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from factories import supernets
 from factories.supernets import DEVICE, FUSED, darts_weights, errors
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
-from sdedge.errors import KernelError
+from sdedge.errors import ConfigError, KernelError
 from sdedge.events import Reporter
-from sdedge.genotype import DARTS_OPERATIONS
 from sdedge.kernels import Impl, chosen, dispatch, separable
 from sdedge.nas.phase import SearchPhase
 from sdedge.nas.runner import run_search
+from sdedge.operations import DARTS_OPERATIONS, Operation, get_operation, register
 from sdedge.run import RunDir, read_json
-from sdedge.space.darts.supernet import CELL_TYPES, WEIGHT_SHAPE, Supernet
+from sdedge.space.darts.cell import CELL_TYPES
+from sdedge.space.darts.fused import separable_convolved
+from sdedge.space.darts.supernet import WEIGHT_SHAPE, Supernet
 from sdedge.space.supernet import ActiveOperations
 
 
@@ -93,7 +96,7 @@ def test_weights_that_are_zero_get_the_gradient_of_a_scalar(impl: Impl) -> None:
         matrix.requires_grad_()
     active = {name: matrix.detach().ne(0).tolist() for name, matrix in soft.items()}
     images = torch.randn(3, 3, 8, 8, dtype=torch.float64, device=DEVICE)
-    net(images, soft, active, scalars=True).logits.square().sum().backward()
+    net(images, soft, active, keep_zero_weight_grad=True).logits.square().sum().backward()
     for matrix in soft.values():
         assert matrix.grad is not None
         idle = matrix.grad[2:][matrix.detach()[2:] == 0]
@@ -170,7 +173,7 @@ def test_what_is_masked_out_is_not_computed() -> None:
     assert not any(".edges." in name and ".2." not in name for name in moved), "skip is number 2"
 
 
-def test_what_is_computed_anew_is_not_kept_and_changes_no_bit(
+def test_what_is_recomputed_is_not_kept_and_changes_no_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     held: dict[int, list[StorageWeakRef]] = defaultdict(list)  # by the size of dilated kernels
@@ -183,16 +186,49 @@ def test_what_is_computed_anew_is_not_kept_and_changes_no_bit(
         return outputs, found
 
     images = torch.randn(3, 3, 8, 8, device=DEVICE)
-    anew = results(supernet(FUSED, torch.float32), images)
+    recomputed = results(supernet(FUSED, torch.float32), images)
     with monkeypatch.context() as patch:
         patch.setattr("sdedge.space.darts.fused.separable", watched)
         output = supernet(FUSED, torch.float32)(images, darts_weights(torch.float32))
     assert all(storage.expired() for storage in held[3])
     assert not any(storage.expired() for storage in held[5])
     del output
-    monkeypatch.setattr("sdedge.space.darts.fused._COMPUTED_ANEW", "nothing")
-    saved = results(supernet(FUSED, torch.float32), images)
-    assert all(torch.equal(anew[name], saved[name]) for name in saved)
+    twin = replace(get_operation("dil_conv_3x3"), name="kept", fused=separable_convolved)
+    names = tuple("kept" if name == "dil_conv_3x3" else name for name in DARTS_OPERATIONS)
+    with register(twin):
+        kept = results(supernet(FUSED, torch.float32, operations=names), images)
+    assert all(torch.equal(recomputed[name], kept[name]) for name in kept)
+
+
+def bottleneck(channels: int, stride: int, *, search: bool) -> nn.Module:
+    """A toy operation, without a fused form."""
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(channels, affine=not search),
+    )
+
+
+@pytest.mark.skipif(DEVICE.type == "cuda", reason="the kernels have no float64")
+def test_an_operation_without_a_fused_form_runs_as_the_module_that_it_is() -> None:
+    images = torch.randn(3, 3, 9, 7)
+    toy = Operation(name="toy", label="toy", short="toy", group="convolution", build=bottleneck)
+    with register(toy):
+        plain, fused = (
+            results(supernet(impl, torch.float64, operations=(*DARTS_OPERATIONS, "toy")), images)
+            for impl in ("reference", "cpu")
+        )
+        assert max(errors(fused, plain).values()) < 1e-11
+        toys = [n for n in fused if ".edges." in n and n.endswith(".7.1.weight")]
+        assert toys
+        assert all(fused[name].any() for name in toys)
+        dispatch.reset()
+        supernet("cpu", torch.float32, operations=("none", "toy"))(
+            images, darts_weights(torch.float32, 2)
+        )
+    assert chosen()["operation toy"] == "reference"
+    with pytest.raises(ConfigError, match="unknown operation 'toy'"):
+        supernet("cpu", torch.float32, operations=("none", "toy"))
 
 
 @pytest.mark.parametrize("impl", ["reference", "auto"])

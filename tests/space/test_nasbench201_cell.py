@@ -5,7 +5,8 @@ import random
 import pytest
 
 from sdedge.errors import GenotypeError
-from sdedge.space.nasbench201.cell import EDGES, OPERATIONS, Nb201Cell, all_cells, random_cell
+from sdedge.operations import NAS_BENCH_201_OPERATIONS
+from sdedge.space.nasbench201.cell import EDGES, Nb201Cell, all_cells, random_cell
 
 ARCH = "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_3x3~2|"
 
@@ -101,5 +102,5 @@ def test_a_random_cell_is_any_of_the_space_and_repeats_with_its_seed() -> None:
     drawn = [random_cell(rng) for _ in range(300)]
     assert len(set(drawn)) > 290
     for edge in range(len(EDGES)):
-        assert {cell.operations[edge] for cell in drawn} == set(OPERATIONS)
+        assert {cell.operations[edge] for cell in drawn} == set(NAS_BENCH_201_OPERATIONS)
     assert random_cell(random.Random(0)) == drawn[0]

@@ -14,12 +14,14 @@ from factories import supernets
 from factories.supernets import DEVICE, FUSED, errors, is_removed, nas_bench_201_weights
 from sdedge.errors import KernelError
 from sdedge.kernels import Impl, chosen, dispatch
+from sdedge.operations import NAS_BENCH_201, NAS_BENCH_201_OPERATIONS, Operation, register
 from sdedge.space.counting import Counts
-from sdedge.space.nasbench201.cell import CELL_TYPE, EDGES, OPERATIONS, Nb201Cell, random_cell
+from sdedge.space.nasbench201.cell import CELL_TYPE, EDGES, Nb201Cell, random_cell
 from sdedge.space.nasbench201.counting import count_cell
 from sdedge.space.nasbench201.derive import derive_cell
 from sdedge.space.nasbench201.network import Nb201Network
-from sdedge.space.nasbench201.supernet import Nb201Supernet, SearchCell
+from sdedge.space.nasbench201.search_cell import SearchCell
+from sdedge.space.nasbench201.supernet import Nb201Supernet
 
 NONE, SKIP, CONV1, CONV3, POOL = range(5)
 
@@ -35,11 +37,17 @@ def supernet(impl: Impl, dtype: torch.dtype, *, channels: int = 4, cells: int = 
 
 
 def results(
-    net: Nb201Supernet, images: Tensor, active: Active | None = None, *, scalars: bool = False
+    net: Nb201Supernet,
+    images: Tensor,
+    active: Active | None = None,
+    *,
+    keep_zero_weight_grad: bool = False,
 ) -> dict[str, Tensor]:
     weights = nas_bench_201_weights(net.classifier.weight.dtype)
     rows = None if active is None else {CELL_TYPE: active}
-    return supernets.results(net, images, weights, rows, scalars=scalars)
+    return supernets.results(
+        net, images, weights, rows, keep_zero_weight_grad=keep_zero_weight_grad
+    )
 
 
 def images(*shape: int) -> Tensor:
@@ -128,7 +136,7 @@ def test_a_node_is_the_weighted_sum_of_all_operations_on_all_earlier_nodes() -> 
                     else torch.zeros_like(x)
                 )
                 for e, (target, source) in enumerate(EDGES)
-                for k, name in enumerate(OPERATIONS)
+                for k, name in enumerate(NAS_BENCH_201_OPERATIONS)
                 if target == node
             )
         )
@@ -185,7 +193,7 @@ def test_float32_is_as_accurate_as_the_plain_supernet(channels: int, batch: int)
 @pytest.mark.parametrize("partial", [1, 2, 4])
 @pytest.mark.skipif(DEVICE.type == "cuda", reason="the kernels have no float64")
 def test_extra_operations_and_partial_channels_agree_in_float64(partial: int) -> None:
-    operations = (*OPERATIONS, "auxiliary_skip")
+    operations = (*NAS_BENCH_201_OPERATIONS, "auxiliary_skip")
     found = []
     for impl in ("reference", "cpu"):
         torch.manual_seed(0)
@@ -217,12 +225,15 @@ def test_extra_operations_and_partial_channels_agree_in_float64(partial: int) ->
 def test_an_auxiliary_skip_adds_the_source_to_the_node() -> None:
     torch.manual_seed(0)
     net = Nb201Supernet(
-        channels=4, cells_per_stage=1, classes=3, operations=(*OPERATIONS, "auxiliary_skip")
+        channels=4,
+        cells_per_stage=1,
+        classes=3,
+        operations=(*NAS_BENCH_201_OPERATIONS, "auxiliary_skip"),
     ).double()
     one = torch.zeros(6, 6, dtype=torch.float64)
     one[:, 5] = 0.5
     other = torch.zeros(6, 6, dtype=torch.float64)
-    other[:, OPERATIONS.index("skip_connect")] = 0.5
+    other[:, NAS_BENCH_201_OPERATIONS.index("skip_connect")] = 0.5
     x = images(2, 3, 8, 8).double()
     net.eval()
     torch.testing.assert_close(net(x, {CELL_TYPE: one}), net(x, {CELL_TYPE: other}))
@@ -270,14 +281,18 @@ ROWS = {
 }
 
 
-@pytest.mark.parametrize("scalars", [False, True])
+@pytest.mark.parametrize("keep_zero_weight_grad", [False, True])
 @pytest.mark.parametrize("kept", ROWS.values(), ids=ROWS.keys())
-def test_operations_can_be_masked_out(kept: list[int], scalars: bool) -> None:
-    active = [[k == row for k in range(len(OPERATIONS))] for row in kept]
+def test_operations_can_be_masked_out(kept: list[int], keep_zero_weight_grad: bool) -> None:
+    active = [[k == row for k in range(len(NAS_BENCH_201_OPERATIONS))] for row in kept]
     x = images(2, 3, 8, 8)
-    plain = results(supernet("reference", torch.float64), x, active, scalars=scalars)
+    plain = results(
+        supernet("reference", torch.float64), x, active, keep_zero_weight_grad=keep_zero_weight_grad
+    )
     fused_impl: Impl = "auto" if DEVICE.type == "cuda" else "cpu"
-    fused = results(supernet(fused_impl, torch.float64), x, active, scalars=scalars)
+    fused = results(
+        supernet(fused_impl, torch.float64), x, active, keep_zero_weight_grad=keep_zero_weight_grad
+    )
     assert max(errors(fused, plain).values()) < 1e-11
     idle = ~torch.tensor(active, device=DEVICE)
     assert not plain[f"mixing {CELL_TYPE}"][idle].any()
@@ -290,7 +305,7 @@ def test_a_cut_cell_still_runs_and_scalars_give_each_zero_weight_a_gradient() ->
     weights.requires_grad_()
     active = {CELL_TYPE: weights.detach().ne(0).tolist()}
     output = supernet("auto", torch.float32)(
-        images(2, 3, 8, 8).to(DEVICE), {CELL_TYPE: weights}, active, scalars=True
+        images(2, 3, 8, 8).to(DEVICE), {CELL_TYPE: weights}, active, keep_zero_weight_grad=True
     )
     assert not output.features.any()
     (gradient,) = torch.autograd.grad(output.features.sum(), [weights])
@@ -380,7 +395,9 @@ def test_derivation_takes_the_strongest_operation_and_none_counts() -> None:
 def test_a_derived_network_computes_its_operations_and_no_other(seed: int) -> None:
     """At unit scale and no shift, affine batch norm is the supernet's, with one-hot weights."""
     cell = random_cell(random.Random(seed))
-    places = [(e, OPERATIONS.index(name) - 1) for e, name in enumerate(cell.operations)]
+    places = [
+        (e, NAS_BENCH_201_OPERATIONS.index(name) - 1) for e, name in enumerate(cell.operations)
+    ]
     kept = [place for place in places if place[1] >= 0]
     network = Nb201Network(cell, channels=4, cells_per_stage=1, classes=3).double()
     net = Nb201Supernet(channels=4, cells_per_stage=1, classes=3, impl="reference").double()
@@ -402,3 +419,24 @@ def test_a_cell_of_none_makes_a_network_that_ignores_the_image() -> None:
     scores = network(images(4, 3, 8, 8))
     assert torch.equal(scores, scores[:1].expand_as(scores))
     scores.sum().backward()
+
+
+def test_an_operation_without_a_fused_form_runs_as_the_module_that_it_is() -> None:
+    toy = Operation(
+        name="toy", label="toy", short="toy", group="pooling", build=max_pool, has_weights=False
+    )
+    with register(toy, NAS_BENCH_201):
+        names = ("none", "nor_conv_3x3", "toy")
+        weights = torch.rand(len(EDGES), 3, dtype=torch.float64, device=DEVICE)
+        outputs, x = [], images(2, 3, 8, 8)
+        for impl in ("reference", "cpu"):
+            torch.manual_seed(0)
+            net = Nb201Supernet(channels=4, cells_per_stage=1, impl=impl, operations=names)
+            outputs.append(net.to(DEVICE).double()(x.to(weights), {CELL_TYPE: weights}))
+    assert bool(torch.allclose(outputs[0].logits, outputs[1].logits, rtol=0, atol=1e-11))
+    assert chosen()["operation toy"] == "reference"
+
+
+def max_pool(channels: int, stride: int, *, search: bool) -> nn.Module:
+    """A toy operation."""
+    return nn.MaxPool2d(3, stride=stride, padding=1)

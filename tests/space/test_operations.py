@@ -5,10 +5,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from sdedge.genotype import CELL_OPERATIONS, DARTS_OPERATIONS, PARAMETER_FREE_OPERATIONS
-from sdedge.space.darts.operations import FactorizedReduce, build_operation, relu_conv_bn
+from sdedge.errors import ConfigError
+from sdedge.operations import DARTS_OPERATIONS, get_operation, operations_of
+from sdedge.space.darts.operations import FactorizedReduce, relu_conv_bn
 
 C = 6
+CELL_OPERATIONS = [op.name for op in operations_of().values() if op.derivable]
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 7), (9, 6), (1, 1)])
@@ -18,7 +20,7 @@ C = 6
 def test_the_channels_stay_and_the_resolution_is_divided_upwards(
     name: str, search: bool, stride: int, size: tuple[int, int]
 ) -> None:
-    operation = build_operation(name, C, stride, search=search)
+    operation = get_operation(name).module(C, stride, search=search)
     y = operation(torch.randn(2, C, *size))
     assert y.shape == (2, C, -(-size[0] // stride), -(-size[1] // stride))
 
@@ -27,7 +29,7 @@ def test_the_channels_stay_and_the_resolution_is_divided_upwards(
 @pytest.mark.parametrize("name", CELL_OPERATIONS)
 def test_batch_norm_is_affine_in_derived_networks_alone(name: str, stride: int) -> None:
     def norms(search: bool) -> list[nn.BatchNorm2d]:
-        modules = build_operation(name, C, stride, search=search).modules()
+        modules = get_operation(name).module(C, stride, search=search).modules()
         return [module for module in modules if isinstance(module, nn.BatchNorm2d)]
 
     assert not any(norm.affine for norm in norms(search=True))
@@ -51,34 +53,36 @@ def test_batch_norm_is_affine_in_derived_networks_alone(name: str, stride: int) 
     ],
 )
 def test_the_number_of_weights_is_that_of_the_paper(name: str, weights: int) -> None:
-    operation = build_operation(name, C, 1, search=True)
+    operation = get_operation(name).module(C, 1, search=True)
     assert sum(parameter.numel() for parameter in operation.parameters()) == weights
-    assert (weights == 0) == (name in PARAMETER_FREE_OPERATIONS)
+    assert (weights == 0) == (not get_operation(name).has_weights)
 
 
 def test_every_operation_of_the_search_but_none_can_be_built() -> None:
     for name in DARTS_OPERATIONS[1:]:
-        build_operation(name, C, 1, search=True)
-    with pytest.raises(KeyError):
-        build_operation("none", C, 1, search=True)
+        get_operation(name).module(C, 1, search=True)
+    with pytest.raises(ConfigError, match="nothing to build"):
+        get_operation("none").module(C, 1, search=True)
 
 
 def test_average_pooling_leaves_the_padding_out() -> None:
     ones = torch.ones(1, C, 5, 5)
-    pooled = build_operation("avg_pool_3x3", C, 1, search=False)(ones)
+    pooled = get_operation("avg_pool_3x3").module(C, 1, search=False)(ones)
     assert torch.equal(pooled, ones)
 
 
 def test_a_skip_at_stride_one_is_the_input_itself() -> None:
     x = torch.randn(2, C, 4, 4)
-    assert build_operation("skip_connect", C, 1, search=True)(x) is x
+    assert get_operation("skip_connect").module(C, 1, search=True)(x) is x
 
 
 @pytest.mark.parametrize(("kernel", "reach"), [(3, 2), (5, 4)])
 def test_a_dilated_convolution_sees_every_second_pixel(kernel: int, reach: int) -> None:
     depthwise = next(
         layer
-        for layer in build_operation(f"dil_conv_{kernel}x{kernel}", 1, 1, search=False).modules()
+        for layer in get_operation(f"dil_conv_{kernel}x{kernel}")
+        .module(1, 1, search=False)
+        .modules()
         if isinstance(layer, nn.Conv2d)
     )
     nn.init.ones_(depthwise.weight)
@@ -90,7 +94,7 @@ def test_a_dilated_convolution_sees_every_second_pixel(kernel: int, reach: int) 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 def test_a_separable_convolution_has_no_gaps(kernel: int) -> None:
-    layers = build_operation(f"sep_conv_{kernel}x{kernel}", C, 1, search=True).modules()
+    layers = get_operation(f"sep_conv_{kernel}x{kernel}").module(C, 1, search=True).modules()
     depthwise = [layer for layer in layers if isinstance(layer, nn.Conv2d) and layer.groups == C]
     assert [layer.kernel_size for layer in depthwise] == [(kernel, kernel)] * 2
     assert [layer.dilation for layer in depthwise] == [(1, 1)] * 2
@@ -99,7 +103,7 @@ def test_a_separable_convolution_has_no_gaps(kernel: int) -> None:
 def test_the_stride_of_a_separable_convolution_is_in_its_first_half() -> None:
     strides = [
         layer.stride
-        for layer in build_operation("sep_conv_3x3", C, 2, search=True).modules()
+        for layer in get_operation("sep_conv_3x3").module(C, 2, search=True).modules()
         if isinstance(layer, nn.Conv2d)
     ]
     assert strides == [(2, 2), (1, 1), (1, 1), (1, 1)]

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdedge.genotype import DARTS_OPERATIONS
-from sdedge.space.darts.cell import EDGES, CellSpec, cell_specs, reduction_positions
-from sdedge.space.darts.supernet import CELL_TYPES, WEIGHT_SHAPE, MixedEdge, SearchCell, Supernet
+from sdedge.operations import DARTS_OPERATIONS
+from sdedge.space.darts.cell import CELL_TYPES, EDGES, CellSpec, cell_specs, reduction_positions
+from sdedge.space.darts.search_cell import MixedEdge, SearchCell
+from sdedge.space.darts.supernet import WEIGHT_SHAPE, Supernet
 
 NONE = DARTS_OPERATIONS.index("none")
 

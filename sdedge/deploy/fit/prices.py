@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from sdedge.deploy.fit.requirements import AVERAGE_CELL, CELLS, CHANNELS, Requirements
-from sdedge.genotype import DARTS_OPERATIONS, Genotype, published
+from sdedge.genotype import Genotype, published
 from sdedge.nas.budget import PLACES, Costs, Place, places
+from sdedge.operations import DARTS_OPERATIONS
 from sdedge.space.darts.cell import random_genotype
 
 _SAMPLES = 40  # random cells that the 19 prices are fitted to

@@ -1,10 +1,13 @@
 """What every format is written from: a network's program, and what its file says of it."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sdedge.deploy.ir.graph import Precision
 from sdedge.deploy.ir.program import Program
-from sdedge.space.saved import NetworkDescription
+
+if TYPE_CHECKING:  # it loads torch
+    from sdedge.space.saved import NetworkDescription
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +20,6 @@ class Model:
     """
 
     program: Program
-    description: NetworkDescription
+    description: "NetworkDescription"
     normalize: bool = False
     precision: Precision = "fp32"

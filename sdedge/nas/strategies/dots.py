@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from sdedge.config import SearchConfig
-from sdedge.genotype import DARTS_OPERATIONS, PARAMETER_FREE_OPERATIONS
 from sdedge.nas.alphas import Alphas
 from sdedge.nas.scalars import Schedule, ScheduledScalar, ScheduledScalars
 from sdedge.nas.strategies.darts import DARTS
@@ -27,6 +26,7 @@ from sdedge.nas.strategies.fair_darts import zeros
 from sdedge.nas.strategies.p_darts import strongest
 from sdedge.nas.strategy import OperationMask, Stage, Strategy
 from sdedge.nas.traits import Trait
+from sdedge.operations import DARTS_OPERATIONS, get_operation
 from sdedge.space.space import SearchSpace
 from sdedge.space.supernet import MixingWeights
 
@@ -35,7 +35,7 @@ _EPOCHS = (30, 40)
 _HOTTEST, _COLDEST = 10.0, 0.02
 _BETWEEN_OPERATIONS = 1e-3  # of the temperature between pairs
 _NONE = 0
-_FREE = sum(name in PARAMETER_FREE_OPERATIONS for name in DARTS_OPERATIONS)  # they come first
+_FREE = sum(not get_operation(name).has_weights for name in DARTS_OPERATIONS)  # they come first
 
 
 def two_stages(config: SearchConfig) -> list[Stage]:

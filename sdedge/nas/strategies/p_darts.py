@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from sdedge.config import SearchConfig
-from sdedge.genotype import DARTS_OPERATIONS, Genotype
+from sdedge.genotype import Genotype
 from sdedge.nas.scalars import SKIP_DROPOUT, Schedule
 from sdedge.nas.strategies.darts import DARTS
 from sdedge.nas.strategy import OperationMask, Stage, Strategy
 from sdedge.nas.traits import Trait
+from sdedge.operations import DARTS_OPERATIONS
 from sdedge.space.darts.cell import edge_index
 from sdedge.space.darts.derive import derive_darts
 from sdedge.space.supernet import MixingWeights

@@ -5,13 +5,15 @@ Two cells halve the resolution and double the channels, at one and two thirds of
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sdedge.genotype import DARTS_OPERATIONS, Edge, Genotype
+from sdedge.genotype import Edge, Genotype
+from sdedge.operations import DARTS_OPERATIONS
 
 NODES = 4
 EDGES = 14  # 2 + 3 + 4 + 5, node-major
+CELL_TYPES = ("normal", "reduce")
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,12 @@ def edge_index(node: int, source: int) -> int:
     return node * (node + 3) // 2 + source
 
 
-def random_genotype(rng: random.Random) -> Genotype:
+def random_genotype(rng: random.Random, operations: Sequence[str] = DARTS_OPERATIONS) -> Genotype:
     """A cell that a search could derive: two operations a node, from two sources."""
 
     def cell() -> tuple[Edge, ...]:
         return tuple(
-            (rng.choice(DARTS_OPERATIONS[1:]), source)
+            (rng.choice(operations[1:]), source)
             for node in range(NODES)
             for source in rng.sample(range(2 + node), 2)
         )

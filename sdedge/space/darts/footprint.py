@@ -3,21 +3,26 @@
 from collections.abc import Iterable, Iterator
 
 from sdedge.bounds import Stem
+from sdedge.operations import DARTS_OPERATIONS, get_operation
 from sdedge.space.darts.cell import EDGES, cell_specs
 from sdedge.space.footprint import Convolutions
 
-_EDGE_CONVOLUTIONS = 6  # on a mixed edge of DARTS: two a separable, one a dilated convolution
-_CONVOLUTIONS = {"sep_conv": 2, "dil_conv": 1, "conv_7x1": 2}
-
 
 def supernet_convolutions(
-    channels: int, cells: int, image_size: int, *, partial: int = 1, sparse: bool = False
+    channels: int,
+    cells: int,
+    image_size: int,
+    operations: Iterable[str] = DARTS_OPERATIONS,
+    *,
+    partial: int = 1,
+    sparse: bool = False,
 ) -> Iterator[Convolutions]:
     """Of the DARTS supernet; where `sparse` its edges may all be skips."""
+    dense = EDGES * _dense_convolutions(operations)
     for width, pixels, _ in _darts_cells(channels, cells, image_size):
         yield Convolutions(2, width, pixels)  # of the inputs
         if not sparse:
-            yield Convolutions(EDGES * _EDGE_CONVOLUTIONS, width // partial, pixels)
+            yield Convolutions(dense, width // partial, pixels)
 
 
 def network_convolutions(
@@ -30,13 +35,14 @@ def network_convolutions(
     image_size: int,
 ) -> Iterator[Convolutions]:
     """Of the network derived from these operations of the two cells."""
-    counts = [
-        sum(n for name in cell for start, n in _CONVOLUTIONS.items() if name.startswith(start))
-        for cell in (normal, reduce)
-    ]
+    counts = [_dense_convolutions(cell) for cell in (normal, reduce)]
     side = image_size if stem == "cifar" else -(-image_size // 8)
     for width, pixels, reduction in _darts_cells(channels, cells, side):
         yield Convolutions(2 + counts[reduction], width, pixels)
+
+
+def _dense_convolutions(names: Iterable[str]) -> int:
+    return sum(get_operation(name).dense_convolutions for name in names)
 
 
 def _darts_cells(channels: int, cells: int, side: int) -> Iterator[tuple[int, int, bool]]:

@@ -2,50 +2,74 @@
 
 What the plain cell does edge by edge is done source by source: pools, rectified pixels and launches
 are shared by all edges that leave a source, raw outputs go straight into the sum of a node, and no
-normalised map is stored.
+normalised map is stored. A form is a function from a `Leaving`, the edges that leave a source and
+have one of the operations of that form, to a term for each; an operation without a form runs as the
+module that it is.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 
-from sdedge.kernels import Impl, pools, separable
+from sdedge.kernels import Impl, dispatch, pools, separable
 from sdedge.kernels.batch_norm import batch_statistics
+from sdedge.operations import get_operation
 from sdedge.space.bypass import Edges, Source
 from sdedge.space.darts.cell import NODES, edge_index
 from sdedge.space.darts.operations import FactorizedReduce, reduction_halves
-from sdedge.space.dropout import dropped
+from sdedge.space.darts.search_cell import SearchCell
+from sdedge.space.dropout import dropped, output_of
 from sdedge.space.node import Term, no_operation, node_sum
 from sdedge.space.statistics import RunningStatistics
+from sdedge.space.supernet import Active
 
-if TYPE_CHECKING:
-    from sdedge.space.darts.supernet import SearchCell
-    from sdedge.space.supernet import Active
 
-_SEPARABLE = ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
-_POOLS = ("max_pool_3x3", "avg_pool_3x3")
-_SKIPS = ("skip_connect", "auxiliary_skip")
-# Its raw outputs are an eighth of what a pass would save; its one convolution is quick to repeat.
-_COMPUTED_ANEW = "dil_conv_3x3"
+@dataclass(frozen=True, kw_only=True)
+class Leaving:
+    """Edges that leave one source, and which of some operations are computed on each."""
+
+    cell: SearchCell
+    x: Tensor  # (N, C, H, W): what operations read of the source
+    stride: int  # of the edges
+    edges: dict[str, list[int]]  # by operation
+    running: RunningStatistics
+    impl: Impl
+    skip_dropout: Tensor | None
+
+    def number(self, name: str) -> int:
+        """The column of an operation in the mixing weights."""
+        return self.cell.operations.index(name)
+
+    def module(self, edge: int, name: str) -> nn.Module:
+        """What computes an operation in the plain cell."""
+        return self.cell.edges[edge].get_submodule(str(self.number(name) - 1))
+
+    def stages(self, edge: int, name: str) -> list[nn.Module]:
+        """The modules that it consists of, in their order."""
+        return list(self.module(edge, name).children())
+
+
+Form = Callable[[Leaving], Iterator[Term]]
 
 
 def fused_cell(
-    cell: "SearchCell",
+    cell: SearchCell,
     r0: Tensor,
     r1: Tensor,
     weights: Tensor,
-    active: "Active | None",
+    active: Active | None,
     running: RunningStatistics,
     impl: Impl,
     *,
-    scalars: bool = False,
+    keep_zero_weight_grad: bool = False,
     skip_dropout: Tensor | None = None,
 ) -> Tensor:
-    """`sdedge.space.supernet.SearchCell.forward` for inputs that are rectified already."""
+    """`SearchCell.forward` for inputs that are rectified already."""
     states = list(cell.preprocess.of_rectified(r0, r1))
     sources: list[Source] = []
     terms: dict[int, list[Term]] = defaultdict(list)  # by node
@@ -55,11 +79,22 @@ def fused_cell(
             edges = {
                 edge_index(target, number): target for target in range(max(0, number - 1), NODES)
             }
-            read = sources[number].operated
-            for term in _source(cell, read, list(edges), active, running, impl, skip_dropout):
+            leaving = Leaving(
+                cell=cell,
+                x=sources[number].active,
+                stride=cell.strides[next(iter(edges))],
+                edges={
+                    name: [e for e in edges if active is None or active[e][k]]
+                    for k, name in enumerate(cell.operations)
+                },
+                running=running,
+                impl=impl,
+                skip_dropout=skip_dropout,
+            )
+            for term in _terms(leaving):
                 terms[edges[term.edge]].append(term)
         node_terms = sorted(terms.pop(node, []), key=lambda term: term[:2])
-        if not node_terms and not scalars:
+        if not node_terms and not keep_zero_weight_grad:
             raise no_operation()
         entering = range(edge_index(node, 0), edge_index(node + 1, 0))
         states.append(
@@ -67,7 +102,7 @@ def fused_cell(
                 node_terms,
                 Edges(entering, sources, cell.strides, weights),
                 cell.split,
-                scalars=scalars,
+                keep_zero_weight_grad=keep_zero_weight_grad,
                 training=running.training,
                 impl=impl,
             )
@@ -75,58 +110,64 @@ def fused_cell(
     return torch.cat(states[-NODES:], dim=1)
 
 
-def _source(
-    cell: "SearchCell",
-    x: Tensor,
-    edges: Sequence[int],
-    active: "Active | None",
-    running: RunningStatistics,
-    impl: Impl,
-    skip_dropout: Tensor | None,
-) -> Iterator[Term]:
-    """All terms of the edges that leave a source of values x: (N, C, H, W)."""
-    chosen: dict[str, list[int]] = {
-        name: [e for e in edges if active is None or active[e][k]]
-        for k, name in enumerate(cell.operations)
-    }
-    stride = cell.strides[edges[0]]
-    for name in _SEPARABLE:
-        if chosen[name]:
-            yield from _separable(cell, name, x, chosen[name], stride, running, impl)
-    if any(chosen[name] for name in _POOLS):
-        pooled, found = pools(x, stride=stride, training=running.training, impl=impl)
-        for i, name in enumerate(_POOLS):
-            norms = [_stages(cell, e, name)[1] for e in chosen[name]]
-            known = running.of(norms, [found[i]] * len(norms) if found else [], pooled[i])
-            for e, statistics in zip(chosen[name], known, strict=True):
-                yield Term(e, cell.operations.index(name), pooled[i], statistics)
-    for name in _SKIPS:
-        if chosen.get(name):
-            yield from _skip(cell, name, x, chosen[name], stride, running, skip_dropout)
+def _terms(leaving: Leaving) -> Iterator[Term]:
+    """All terms of the edges that leave a source, form by form."""
+    operations = [get_operation(name) for name, edges in leaving.edges.items() if edges]
+    computed = [operation for operation in operations if operation.build is not None]
+    # Those with weights first, as their launches take longest.
+    computed.sort(key=lambda operation: not operation.has_weights)
+    for form, group in groupby(computed, key=lambda operation: operation.fused_form):
+        edges = {operation.name: leaving.edges[operation.name] for operation in group}
+        yield from (form or plain)(replace(leaving, edges=edges))
 
 
-def _stages(cell: "SearchCell", edge: int, name: str) -> list[nn.Module]:
-    """The modules of an operation, in their order."""
-    return list(_operation(cell, edge, name).children())
+def plain(leaving: Leaving) -> Iterator[Term]:
+    """Operations that have no form of their own: each module as it is."""
+    for name, edges in leaving.edges.items():
+        # So the record of the run says it.
+        dispatch.choose(f"operation {name}", "reference", leaving.x.device, leaving.x.dtype)
+        for e in edges:
+            values = output_of(leaving.module(e, name), leaving.x, leaving.skip_dropout, None)
+            yield Term(e, leaving.number(name), values)
 
 
-def _operation(cell: "SearchCell", edge: int, name: str) -> nn.Module:
-    return cell.edges[edge].get_submodule(str(cell.operations.index(name) - 1))
+def pooled(leaving: Leaving) -> Iterator[Term]:
+    """3x3 maximum and average, both in one pass over the source; batch norm is the node's."""
+    x, running = leaving.x, leaving.running
+    outputs, found = pools(x, stride=leaving.stride, training=running.training, impl=leaving.impl)
+    for name, edges in leaving.edges.items():
+        i = _POOLS[type(leaving.stages(edges[0], name)[0])]
+        norms = [leaving.stages(e, name)[1] for e in edges]
+        known = running.of(norms, [found[i]] * len(norms) if found else [], outputs[i])
+        for e, statistics in zip(edges, known, strict=True):
+            yield Term(e, leaving.number(name), outputs[i], statistics)
+
+
+# In the order of the outputs of `pools`.
+_POOLS: dict[type[nn.Module], int] = {nn.MaxPool2d: 0, nn.AvgPool2d: 1}
+
+
+def separable_convolved(leaving: Leaving, *, recompute: bool = False) -> Iterator[Term]:
+    """ReLU, depthwise, pointwise, batch norm; once or twice; the last batch norm is the node's."""
+    for name, edges in leaving.edges.items():
+        yield from _separable(leaving, name, edges, recompute)
+
+
+def recomputed_separable_convolved(leaving: Leaving) -> Iterator[Term]:
+    """The same for an operation of one stage, whose raw outputs the backward pass computes again.
+
+    Those of dil_conv_3x3 are an eighth of what a pass would keep, and quick to compute.
+    """
+    return separable_convolved(leaving, recompute=True)
 
 
 def _separable(
-    cell: "SearchCell",
-    name: str,
-    x: Tensor,
-    edges: Sequence[int],
-    stride: int,
-    running: RunningStatistics,
-    impl: Impl,
+    leaving: Leaving, name: str, edges: Sequence[int], recompute: bool
 ) -> Iterator[Term]:
-    """ReLU, depthwise, pointwise, batch norm; once or twice; the last batch norm is the node's."""
-    stages = [_stages(cell, e, name) for e in edges]
-    dilation = 2 if name.startswith("dil") else 1
-    outputs: list[Tensor] = [x]
+    running, stride, impl = leaving.running, leaving.stride, leaving.impl
+    stages = [leaving.stages(e, name) for e in edges]
+    dilation = _dilation(stages[0][1])
+    outputs: list[Tensor] = [leaving.x]
     statistics: list[Tensor] = []
     for start in range(0, len(stages[0]), 4):
         _, *convolutions, norms = zip(*(s[start : start + 4] for s in stages), strict=True)
@@ -146,31 +187,31 @@ def _separable(
         statistics = running.of(norms, found, outputs[0])
     again = partial(separable, stride=stride, dilation=dilation, training=False, impl=impl)
     for i, e in enumerate(edges):
-        branch = partial(again, [x.detach()], [depthwise[i]], [pointwise[i]])
-        anew = branch if name == _COMPUTED_ANEW else None
-        yield Term(e, cell.operations.index(name), outputs[i], statistics[i], anew)
+        branch = partial(again, [leaving.x.detach()], [depthwise[i]], [pointwise[i]])
+        number = leaving.number(name)
+        yield Term(e, number, outputs[i], statistics[i], branch if recompute else None)
 
 
-def _skip(
-    cell: "SearchCell",
-    name: str,
-    x: Tensor,
-    edges: Sequence[int],
-    stride: int,
-    running: RunningStatistics,
-    skip_dropout: Tensor | None,
-) -> Iterator[Term]:
-    number = cell.operations.index(name)
-    if stride == 1:
-        for e in edges:
-            yield Term(e, number, dropped(x, skip_dropout), None)
+def _dilation(depthwise: nn.Module) -> int:
+    if not isinstance(depthwise, nn.Conv2d):
+        raise TypeError(f"a separable branch starts with {type(depthwise).__name__}")
+    return depthwise.dilation[0]
+
+
+def skipped(leaving: Leaving) -> Iterator[Term]:
+    """The source itself; at stride 2 a factorized reduction, whose batch norm is the node's."""
+    if leaving.stride == 1:
+        for name, edges in leaving.edges.items():
+            for e in edges:
+                yield Term(e, leaving.number(name), dropped(leaving.x, leaving.skip_dropout))
         return
-    even, odd = reduction_halves(x)
-    for e in edges:
-        reduction = _operation(cell, e, name)
-        if not isinstance(reduction, FactorizedReduce):
-            raise TypeError(f"edge {e} skips by {type(reduction).__name__} at stride 2")
-        values = reduction.convolve(even, odd)
-        found = [batch_statistics(values)] if running.training else []
-        (known,) = running.of([reduction.bn], found, values)
-        yield Term(e, number, values, known)
+    even, odd = reduction_halves(leaving.x)
+    for name, edges in leaving.edges.items():
+        for e in edges:
+            reduction = leaving.module(e, name)
+            if not isinstance(reduction, FactorizedReduce):
+                raise TypeError(f"edge {e} skips by {type(reduction).__name__} at stride 2")
+            values = reduction.convolve(even, odd)
+            found = [batch_statistics(values)] if leaving.running.training else []
+            (known,) = leaving.running.of([reduction.bn], found, values)
+            yield Term(e, leaving.number(name), values, known)

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from sdedge.bounds import Stem
 from sdedge.errors import ConfigError
 from sdedge.genotype import Edge, Genotype
+from sdedge.operations import get_operation
 from sdedge.space.darts.cell import CellSpec, cell_specs, reduction_positions
-from sdedge.space.darts.operations import build_operation
 from sdedge.space.darts.skeleton import CellInputs, CifarStem, ImageNetStem
 
 STEMS: dict[Stem, type[CifarStem] | type[ImageNetStem]] = {
@@ -31,8 +31,7 @@ class Cell(nn.Module):
         self.sources = tuple(source for _, source in edges)
         self.concat = concat
         self.operations = nn.ModuleList(
-            build_operation(
-                name,
+            get_operation(name).module(
                 spec.channels,
                 2 if spec.reduction and source < 2 else 1,
                 search=False,

@@ -1,10 +1,11 @@
 """The operations of the DARTS space (DARTS, section 3.1 and appendix A.1.1).
 
+Those that `sdedge.operations` builds take (channels, stride, *, search), as each of its records.
 Every operation keeps the number of channels. In search, batch norm has no affine parameters and
 each pool is followed by one; in a derived network batch norm is affine and pools stand bare.
 """
 
-from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -56,17 +57,19 @@ def reduction_halves(x: Tensor) -> tuple[Tensor, Tensor]:
     return even, odd
 
 
-def separable_conv(channels: int, kernel: int, stride: int, *, affine: bool) -> nn.Sequential:
+def separable_conv(channels: int, stride: int, *, kernel: int, search: bool) -> nn.Sequential:
     """Depthwise and pointwise convolution applied twice; the stride is in the first."""
     return nn.Sequential(
-        *_depthwise_pointwise(channels, kernel, stride, dilation=1, affine=affine),
-        *_depthwise_pointwise(channels, kernel, 1, dilation=1, affine=affine),
+        *_depthwise_pointwise(channels, kernel, stride, dilation=1, affine=not search),
+        *_depthwise_pointwise(channels, kernel, 1, dilation=1, affine=not search),
     )
 
 
-def dilated_conv(channels: int, kernel: int, stride: int, *, affine: bool) -> nn.Sequential:
+def dilated_conv(channels: int, stride: int, *, kernel: int, search: bool) -> nn.Sequential:
     """Depthwise convolution of dilation 2 and pointwise convolution, applied once."""
-    return nn.Sequential(*_depthwise_pointwise(channels, kernel, stride, dilation=2, affine=affine))
+    return nn.Sequential(
+        *_depthwise_pointwise(channels, kernel, stride, dilation=2, affine=not search)
+    )
 
 
 def _depthwise_pointwise(
@@ -89,12 +92,12 @@ def _depthwise_pointwise(
     )
 
 
-def max_pool(channels: int, stride: int, *, search: bool) -> nn.Module:
+def max_pool_3x3(channels: int, stride: int, *, search: bool) -> nn.Module:
     """3x3 max pooling, in search followed by batch norm."""
     return _pool(nn.MaxPool2d(3, stride=stride, padding=1), channels, search=search)
 
 
-def avg_pool(channels: int, stride: int, *, search: bool) -> nn.Module:
+def avg_pool_3x3(channels: int, stride: int, *, search: bool) -> nn.Module:
     """3x3 average pooling over the pixels inside the image, in search followed by batch norm."""
     pool = nn.AvgPool2d(3, stride=stride, padding=1, count_include_pad=False)
     return _pool(pool, channels, search=search)
@@ -111,31 +114,17 @@ def skip_connect(channels: int, stride: int, *, search: bool) -> nn.Module:
     return FactorizedReduce(channels, channels, affine=not search)
 
 
-def conv_7x1_1x7(channels: int, stride: int, *, affine: bool) -> nn.Sequential:
+def conv_7x1_1x7(channels: int, stride: int, *, search: bool) -> nn.Sequential:
     """A 7x7 receptive field from a row and a column convolution (NASNet cells only)."""
     return nn.Sequential(
         nn.ReLU(),
         nn.Conv2d(channels, channels, (1, 7), stride=(1, stride), padding=(0, 3), bias=False),
         nn.Conv2d(channels, channels, (7, 1), stride=(stride, 1), padding=(3, 0), bias=False),
-        nn.BatchNorm2d(channels, affine=affine),
+        nn.BatchNorm2d(channels, affine=not search),
     )
 
 
-# (channels, stride, search) -> module; `none` has no entry because a zero is never computed.
-_BUILDERS: dict[str, Callable[[int, int, bool], nn.Module]] = {
-    "max_pool_3x3": lambda c, stride, search: max_pool(c, stride, search=search),
-    "avg_pool_3x3": lambda c, stride, search: avg_pool(c, stride, search=search),
-    "skip_connect": lambda c, stride, search: skip_connect(c, stride, search=search),
-    "auxiliary_skip": lambda c, stride, search: skip_connect(c, stride, search=search),
-    "sep_conv_3x3": lambda c, stride, search: separable_conv(c, 3, stride, affine=not search),
-    "sep_conv_5x5": lambda c, stride, search: separable_conv(c, 5, stride, affine=not search),
-    "sep_conv_7x7": lambda c, stride, search: separable_conv(c, 7, stride, affine=not search),
-    "dil_conv_3x3": lambda c, stride, search: dilated_conv(c, 3, stride, affine=not search),
-    "dil_conv_5x5": lambda c, stride, search: dilated_conv(c, 5, stride, affine=not search),
-    "conv_7x1_1x7": lambda c, stride, search: conv_7x1_1x7(c, stride, affine=not search),
-}
-
-
-def build_operation(name: str, channels: int, stride: int, *, search: bool) -> nn.Module:
-    """The operation `name`: (N, C, H, W) -> (N, C, H/stride, W/stride)."""
-    return _BUILDERS[name](channels, stride, search)
+sep_conv_3x3, sep_conv_5x5, sep_conv_7x7 = (
+    partial(separable_conv, kernel=kernel) for kernel in (3, 5, 7)
+)
+dil_conv_3x3, dil_conv_5x5 = (partial(dilated_conv, kernel=kernel) for kernel in (3, 5))

@@ -1,53 +1,85 @@
 """The DARTS space as a value: what a search needs to know of it."""
 
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from sdedge.config import SearchConfig
-from sdedge.genotype import DARTS_OPERATIONS, Genotype
+from sdedge.genotype import Genotype
+from sdedge.operations import DARTS, DARTS_OPERATIONS
 from sdedge.space.bypass import ChannelSplit
-from sdedge.space.darts.cell import NODES, edge_index, random_genotype
+from sdedge.space.counting import Counts
+from sdedge.space.darts.cell import CELL_TYPES, NODES, edge_index, random_genotype
 from sdedge.space.darts.counting import count_genotype
 from sdedge.space.darts.derive import derive_darts
 from sdedge.space.darts.footprint import supernet_convolutions
-from sdedge.space.darts.supernet import CELL_TYPES, Supernet
+from sdedge.space.darts.supernet import Supernet
+from sdedge.space.footprint import Convolutions
 from sdedge.space.space import SearchSpace
+from sdedge.space.supernet import MixingWeights
 
 
-def _supernet(
-    config: SearchConfig,
-    classes: int,
-    extra: tuple[str, ...],
-    partial: int,
-    split: type[ChannelSplit],
-) -> Supernet:
-    return Supernet(
-        channels=config.channels,
-        cells=config.cells,
-        classes=classes,
-        impl=config.impl,
-        operations=(*DARTS_OPERATIONS, *extra),
-        partial=partial,
-        split=split,
-    )
+@dataclass(frozen=True, kw_only=True)
+class DartsSpace(SearchSpace):
+    """A normal and a reduction cell of four nodes."""
 
+    operations: tuple[str, ...] = DARTS_OPERATIONS
 
-def _places(genotype: Genotype) -> list[tuple[str, int, int]]:
-    cells = zip(CELL_TYPES, (genotype.normal, genotype.reduce), strict=True)
-    return [
-        (kind, edge_index(place // 2, source), DARTS_OPERATIONS.index(name))
-        for kind, cell in cells
-        for place, (name, source) in enumerate(cell)
-    ]
+    name = DARTS
+    cell_types = CELL_TYPES
+    inputs = tuple(2 + node for node in range(NODES))
+    architecture = Genotype
 
+    def supernet(
+        self,
+        config: SearchConfig,
+        classes: int,
+        extra: tuple[str, ...],
+        partial: int,
+        split: type[ChannelSplit],
+    ) -> Supernet:
+        """A new supernet; see `SearchSpace.supernet`."""
+        return Supernet(
+            channels=config.channels,
+            cells=config.cells,
+            classes=classes,
+            impl=config.impl,
+            operations=(*self.operations, *extra),
+            partial=partial,
+            split=split,
+        )
 
-DARTS = SearchSpace(
-    name="darts",
-    operations=DARTS_OPERATIONS,
-    cell_types=CELL_TYPES,
-    inputs=tuple(2 + node for node in range(NODES)),
-    supernet=_supernet,
-    architecture=Genotype,
-    derive=derive_darts,
-    draw=random_genotype,
-    places=_places,
-    count=count_genotype,
-    convolutions=supernet_convolutions,
-)
+    def derive(self, weights: MixingWeights) -> Genotype:
+        """The genotype, as DARTS derives one."""
+        return derive_darts(weights, self.operations)
+
+    def draw(self, rng: random.Random) -> Genotype:
+        """A random genotype, as a search could derive it."""
+        return random_genotype(rng, self.operations)
+
+    def places(self, architecture: Genotype) -> list[tuple[str, int, int]]:
+        """The operations that a genotype keeps: cell type, edge, number of the operation."""
+        cells = zip(CELL_TYPES, (architecture.normal, architecture.reduce), strict=True)
+        return [
+            (kind, edge_index(place // 2, source), self.operations.index(name))
+            for kind, cell in cells
+            for place, (name, source) in enumerate(cell)
+        ]
+
+    def count(self, architecture: Genotype) -> Counts:
+        """Of the papers' network for CIFAR-10."""
+        return count_genotype(architecture)
+
+    def convolutions(
+        self,
+        channels: int,
+        cells: int,
+        image_size: int,
+        *,
+        partial: int = 1,
+        sparse: bool = False,
+    ) -> Iterator[Convolutions]:
+        """Of a supernet; where `sparse` its edges may all have no convolution."""
+        return supernet_convolutions(
+            channels, cells, image_size, self.operations, partial=partial, sparse=sparse
+        )

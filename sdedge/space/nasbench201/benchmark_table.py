@@ -20,8 +20,9 @@ from typing import Any
 
 from sdedge.errors import DataError, GenotypeError
 from sdedge.names import choose
+from sdedge.operations import NAS_BENCH_201_OPERATIONS
 from sdedge.paths import checked_path
-from sdedge.space.nasbench201.cell import OPERATIONS, Nb201Cell
+from sdedge.space.nasbench201.cell import Nb201Cell
 
 # Data set -> what the official archive calls it.
 DATASETS = {
@@ -70,7 +71,7 @@ class BenchmarkTable:
         if cell not in self._accuracies:
             raise DataError(
                 f"{self.source} has no entry for {cell.to_arch()}; it holds {len(self):,} of "
-                f"{len(OPERATIONS) ** len(cell.operations):,} cells"
+                f"{len(NAS_BENCH_201_OPERATIONS) ** len(cell.operations):,} cells"
             )
         return {
             dataset: Standing(

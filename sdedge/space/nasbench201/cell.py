@@ -11,7 +11,7 @@ Dong, Yang: NAS-Bench-201, ICLR 2020, https://arxiv.org/abs/2001.00326
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -20,16 +20,13 @@ from sdedge.errors import GenotypeError
 from sdedge.escape import printable, short
 from sdedge.genotype import Architecture
 from sdedge.genotype_text import read_arch
+from sdedge.operations import NAS_BENCH_201, NAS_BENCH_201_OPERATIONS, Operation, operations_of
 from sdedge.schema import decode_json, read_bytes
 
-SPACE = "nas-bench-201"
 CELL_TYPE = "cell"  # all cells are alike
-# In the order of the rows of alpha (section 2.1).
-OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 NODES = 4
 # (to, from), as arch strings list them.
 EDGES = tuple((target, source) for target in range(1, NODES) for source in range(target))
-_CONVOLUTIONS = frozenset({"nor_conv_1x1", "nor_conv_3x3"})
 
 
 @dataclass(frozen=True)
@@ -44,29 +41,34 @@ class Nb201Cell(Architecture):
     def __post_init__(self) -> None:
         if len(self.operations) != len(EDGES):
             raise GenotypeError(
-                f"a cell of {SPACE} has {len(EDGES)} operations, got {len(self.operations)}"
+                f"a cell of {NAS_BENCH_201} has {len(EDGES)} operations, got {len(self.operations)}"
             )
+        derivable = [op.name for op in operations_of(NAS_BENCH_201).values() if op.derivable]
         for (target, source), operation in zip(EDGES, self.operations, strict=True):
-            if operation not in OPERATIONS:
+            if operation not in derivable:
                 raise GenotypeError(
                     f"edge {target}<-{source}: unknown operation {short(operation)}; "
-                    f"there is: {', '.join(OPERATIONS)}"
+                    f"there is: {', '.join(derivable)}"
                 )
 
     @property
     def skip_count(self) -> int:
         """Number of skip connections; six of them are the usual collapse of DARTS."""
-        return self.operations.count("skip_connect")
+        return sum(operation.is_skip for operation in self._records())
 
     @property
     def parameter_free_count(self) -> int:
         """Number of edges without weights: skips, pools and those that are cut."""
-        return sum(operation not in _CONVOLUTIONS for operation in self.operations)
+        return sum(not operation.has_weights for operation in self._records())
 
     @property
     def collapsed(self) -> bool:
         """True when more than half of the edges have no weights."""
         return 2 * self.parameter_free_count > len(self.operations)
+
+    def _records(self) -> Iterator[Operation]:
+        table = operations_of(NAS_BENCH_201)
+        return (table[name] for name in self.operations)
 
     def to_arch(self) -> str:
         """The arch string."""
@@ -88,15 +90,17 @@ class Nb201Cell(Architecture):
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, as a plain dict."""
-        return {"space": SPACE, "arch": self.to_arch()}
+        return {"space": NAS_BENCH_201, "arch": self.to_arch()}
 
     @classmethod
     def from_dict(cls, data: object, *, source: str = "genotype") -> Self:
         """Read the JSON form; `source` names the file in error messages."""
         if not isinstance(data, Mapping):
             raise GenotypeError(f"{source}: expected a JSON object, got {type(data).__name__}")
-        if data.get("space", SPACE) != SPACE:
-            raise GenotypeError(f"{source}: the space is {short(data['space'])}, not {SPACE}")
+        if data.get("space", NAS_BENCH_201) != NAS_BENCH_201:
+            raise GenotypeError(
+                f"{source}: the space is {short(data['space'])}, not {NAS_BENCH_201}"
+            )
         if not isinstance(data.get("arch"), str):
             raise GenotypeError(f"{source}: arch is {short(data.get('arch'))}; it must be a string")
         try:
@@ -121,12 +125,14 @@ def read_cell(path: Path) -> Nb201Cell:
 
 def all_cells() -> Iterator[Nb201Cell]:
     """The 15,625 cells of the space."""
-    return map(Nb201Cell, itertools.product(OPERATIONS, repeat=len(EDGES)))
+    return map(Nb201Cell, itertools.product(NAS_BENCH_201_OPERATIONS, repeat=len(EDGES)))
 
 
-def random_cell(rng: random.Random) -> Nb201Cell:
+def random_cell(
+    rng: random.Random, operations: Sequence[str] = NAS_BENCH_201_OPERATIONS
+) -> Nb201Cell:
     """One of all cells, each as likely as any other."""
-    return Nb201Cell(tuple(rng.choice(OPERATIONS) for _ in EDGES))
+    return Nb201Cell(tuple(rng.choice(operations) for _ in EDGES))
 
 
 def _operations_into(node: int, text: str) -> Iterator[str]:

@@ -8,8 +8,8 @@ from functools import partial as bound
 import torch
 from torch import Tensor, nn
 
+from sdedge.operations import NAS_BENCH_201, get_operation
 from sdedge.space.nasbench201.cell import EDGES, NODES, Nb201Cell
-from sdedge.space.nasbench201.operations import build_operation
 from sdedge.space.nasbench201.skeleton import Skeleton
 
 
@@ -18,10 +18,11 @@ class DerivedCell(nn.Module):
 
     def __init__(self, cell: Nb201Cell, channels: int) -> None:
         super().__init__()
-        kept = [(e, name) for e, name in enumerate(cell.operations) if name != "none"]
+        operations = (get_operation(name, NAS_BENCH_201) for name in cell.operations)
+        kept = [(e, operation) for e, operation in enumerate(operations) if operation.build]
         self.edges = [EDGES[e] for e, _ in kept]
         self.operations = nn.ModuleList(
-            build_operation(name, channels, search=False) for _, name in kept
+            operation.module(channels, search=False) for _, operation in kept
         )
 
     def forward(self, x: Tensor) -> Tensor:

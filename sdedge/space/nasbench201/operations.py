@@ -1,6 +1,6 @@
 """The operations of NAS-Bench-201 (section 2.1), which keep the shape of their input."""
 
-from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
@@ -19,16 +19,19 @@ def relu_conv_bn(
     )
 
 
-# (channels, affine) -> module; `none` has no entry because a zero is never computed.
-_BUILDERS: dict[str, Callable[[int, bool], nn.Module]] = {
-    "skip_connect": lambda c, affine: nn.Identity(),
-    "auxiliary_skip": lambda c, affine: nn.Identity(),
-    "nor_conv_1x1": lambda c, affine: relu_conv_bn(c, c, 1, affine=affine),
-    "nor_conv_3x3": lambda c, affine: relu_conv_bn(c, c, 3, affine=affine),
-    "avg_pool_3x3": lambda c, affine: nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False),
-}
+def skip_connect(channels: int, stride: int, *, search: bool) -> nn.Module:
+    """Identity."""
+    return nn.Identity()
 
 
-def build_operation(name: str, channels: int, *, search: bool) -> nn.Module:
-    """The operation `name`, which keeps the shape (N, C, H, W)."""
-    return _BUILDERS[name](channels, not search)
+def avg_pool_3x3(channels: int, stride: int, *, search: bool) -> nn.Module:
+    """3x3 average pooling over the pixels inside the image."""
+    return nn.AvgPool2d(3, stride=stride, padding=1, count_include_pad=False)
+
+
+def nor_conv(channels: int, stride: int, *, kernel: int, search: bool) -> nn.Module:
+    """ReLU, convolution, batch norm."""
+    return relu_conv_bn(channels, channels, kernel, stride=stride, affine=not search)
+
+
+nor_conv_1x1, nor_conv_3x3 = (partial(nor_conv, kernel=kernel) for kernel in (1, 3))

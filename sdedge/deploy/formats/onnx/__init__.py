@@ -1,0 +1,3 @@
+"""ONNX: what every export writes, and what is measured and predicted."""
+
+NAME = "onnx"

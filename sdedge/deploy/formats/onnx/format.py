@@ -1,6 +1,7 @@
 """ONNX, for ONNX Runtime and whatever else reads it."""
 
 from sdedge.deploy.formats.format import Format
+from sdedge.deploy.formats.onnx import NAME
 from sdedge.deploy.formats.onnx.order import in_best_order
 from sdedge.deploy.formats.onnx.runtime import load
 from sdedge.deploy.formats.onnx.write import program_model
@@ -19,4 +20,4 @@ def _write(model: Model) -> tuple[bytes, ...]:
     return (data,)
 
 
-ONNX = Format(name="onnx", title="ONNX", suffixes=("onnx",), write=_write, load=load)
+ONNX = Format(name=NAME, title="ONNX", suffixes=("onnx",), write=_write, load=load)

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from sdedge import versions
+from sdedge import dependencies
 from sdedge.environment import diagnose
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +23,7 @@ DEVELOPMENT = [Requirement(line) for line in PROJECT["optional-dependencies"]["d
 
 
 def _pins() -> dict[str, Version]:
-    lines = versions.LOCK.read_text().splitlines()
+    lines = dependencies.LOCK.read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     return {canonicalize_name(name): Version(version) for name, version in pins.items()}
 
@@ -50,7 +50,7 @@ def _needed_here(requirement: Requirement) -> bool:
 
 
 def _at_the_lock() -> bool:
-    return versions.installed("torch") == str(versions.locked("torch"))
+    return dependencies.installed("torch") == str(dependencies.locked("torch"))
 
 
 def test_the_lock_pins_everything_that_is_needed() -> None:
@@ -69,7 +69,7 @@ def test_the_lock_is_within_the_declared_ranges(requirement: Requirement) -> Non
 def test_the_tested_range_runs_from_the_declared_floor_to_the_lock(
     requirement: Requirement,
 ) -> None:
-    tested = versions.tested(requirement.name)
+    tested = dependencies.tested(requirement.name)
     assert requirement.specifier == f">={tested.lowest}"
     assert tested.highest == _pins()[canonicalize_name(requirement.name)]
 
@@ -96,7 +96,7 @@ def test_constraints_of_the_floor_are_the_declared_lower_bounds() -> None:
     ],
 )
 def test_deviation(version: str, deviation: str) -> None:
-    tested = versions.VersionRange(Version("2.11"), Version("2.14.1"))
+    tested = dependencies.VersionRange(Version("2.11"), Version("2.14.1"))
     assert tested.deviation(version) == deviation
 
 
@@ -104,10 +104,10 @@ def test_deviation(version: str, deviation: str) -> None:
 def test_doctor_names_versions_outside_what_was_tested(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    installed = versions.installed
+    installed = dependencies.installed
     for version, said in (("99.1", "newer than"), ("0.1", "older than")):
         monkeypatch.setattr(
-            versions, "installed", lambda p, v=version: v if p == package else installed(p)
+            dependencies, "installed", lambda p, v=version: v if p == package else installed(p)
         )
         finding = {finding.subject: finding for finding in diagnose(tmp_path)}[package]
         assert finding.status == "limited"
@@ -117,7 +117,9 @@ def test_doctor_names_versions_outside_what_was_tested(
 def test_doctor_has_nothing_to_say_of_tested_versions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(versions, "installed", lambda package: str(versions.locked(package)))
+    monkeypatch.setattr(
+        dependencies, "installed", lambda package: str(dependencies.locked(package))
+    )
     packages = {requirement.name for requirement in DECLARED}
     findings = [finding for finding in diagnose(tmp_path) if finding.subject in packages]
     assert len(findings) == 7

@@ -1,4 +1,4 @@
-"""Which versions of the packages under it sdedge was tested with.
+"""The packages that sdedge depends on: which versions are installed, locked and tested.
 
 `make test-floor` runs the suite with the lower bounds of pyproject.toml, `make test` with the exact
 versions of `requirements.lock`; both ends are read from there, and stated nowhere else.
