@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from sdedge.errors import DataError
 from sdedge.escape import printable
@@ -30,17 +30,7 @@ _LARGE_PIXELS = 2**24
 _ONE_LARGE_AT_A_TIME = threading.Lock()  # or the decoding threads fill the memory together
 
 _MAX_REASON = 120
-_ORIENTATION_TAG = 0x0112
 _BITS_TAG, _MAX_VALUE_TAG = 258, 281  # of TIFF: BitsPerSample, MaxSampleValue
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def decode_file(path: Path, size: int, bits: int = 16) -> NDArray[np.uint8]:
@@ -55,19 +45,17 @@ def decode_file(path: Path, size: int, bits: int = 16) -> NDArray[np.uint8]:
         stored = _raw_mode(image)  # lost once the image is loaded
         # A JPEG decodes several times as fast at 1/2, 1/4 or 1/8; twice the size loses nothing.
         image.draft(image.mode, (2 * size, 2 * size))
-        upright = _UPRIGHT.get(_orientation(image))
+        orientation = _orientation(image)
         with _ONE_LARGE_AT_A_TIME if image.width * image.height > _LARGE_PIXELS else nullcontext():
-            pixels = square(_to_rgb(image, stored, bits), size)
-        return pixels if upright is None else np.asarray(Image.fromarray(pixels).transpose(upright))
+            scaled = Image.fromarray(square(_to_rgb(image, stored, bits), size))
+        # Turned once it is small: the pixels of a photograph are many.
+        scaled.getexif()[ExifTags.Base.Orientation] = orientation
+        return np.asarray(ImageOps.exif_transpose(scaled))
 
 
 def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """Scale the largest centred square of an RGB image to (size, size, 3)."""
-    width, height = image.size
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
+    return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
 
 
 def shorter_side(path: Path) -> int:
@@ -128,7 +116,7 @@ def _formats() -> tuple[str, ...]:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # noqa: BLE001  # damaged metadata; the pixels may well be sound
         return 1
 
