@@ -28,6 +28,10 @@ CutoutSize = Annotated[int, Meta(ge=0, le=1024)]  # pixels
 Stem = Literal["cifar", "imagenet"]
 Share = Annotated[float, Meta(ge=0, le=1)]
 ShareBelow1 = Annotated[float, Meta(ge=0, lt=1)]
+Betas = Annotated[  # of Adam
+    tuple[ShareBelow1, ShareBelow1],
+    Meta(description="two numbers, such as [0.5, 0.999], each at least 0 and below 1"),
+]
 OpenShare = Annotated[float, Meta(gt=0, lt=1)]
 _Mean = Annotated[float, Meta(ge=0, le=1)]
 _Std = Annotated[float, Meta(gt=0, le=1)]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import msgspec
 
+from sdedge.errors import SdedgeError
 from sdedge.escape import printable, short
 from sdedge.names import suggestion
 
@@ -63,7 +64,9 @@ def describe_type(kind: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, parts))}"
     if origin is tuple and ... not in parts:
-        return f"{len(parts)} numbers, such as [0.5, 0.999], each {describe_type(parts[0])}"
+        if len(set(parts)) == 1:
+            return f"a list of {len(parts)}, each {describe_type(parts[0])}"
+        return f"a list of {' and '.join(map(describe_type, parts))}"
     if origin in _LISTS:
         return "a list"
     return _NOUNS.get(kind, "an object")
@@ -132,4 +135,6 @@ def _fits(value: object, kind: Any) -> bool:
         msgspec.convert(value, kind)
     except (msgspec.ValidationError, UnicodeEncodeError, RecursionError):
         return False
+    except SdedgeError:  # a rule is broken, of parts that fit
+        return True
     return True

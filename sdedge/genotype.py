@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+from msgspec import Meta
 
 from sdedge.errors import GenotypeError
 from sdedge.escape import printable, quoted, short
@@ -26,13 +28,14 @@ from sdedge.genotype_text import is_arch, is_printed, read_printed
 from sdedge.names import find_name, suggestion
 from sdedge.operations import DARTS, NAS_BENCH_201, get_operation, operations_of
 from sdedge.paths import checked_path
-from sdedge.schema import decode_json, read_bytes
+from sdedge.schema import decode_json, read_bytes, to_record
 
 SPACES = (DARTS,)
 # Inner nodes of a cell. NASNet and AmoebaNet have 5.
 MAX_NODES = 32
 
 Edge = tuple[str, int]
+_Edges = tuple[Annotated[Edge, Meta(description='["operation", source]')], ...]
 
 
 class Architecture(ABC):
@@ -82,8 +85,8 @@ class Genotype(Architecture):
     Raises GenotypeError at construction when a cell cannot be built.
     """
 
-    normal: tuple[Edge, ...]
-    reduce: tuple[Edge, ...]
+    normal: _Edges
+    reduce: _Edges
     normal_concat: tuple[int, ...] = (2, 3, 4, 5)
     reduce_concat: tuple[int, ...] = (2, 3, 4, 5)
     space: str = DARTS
@@ -121,26 +124,9 @@ class Genotype(Architecture):
     @classmethod
     def from_dict(cls, data: object, *, source: str = "genotype") -> Self:
         """Read the JSON form; `source` names the file in error messages."""
-        if not isinstance(data, Mapping):
-            raise GenotypeError(f"{source}: expected a JSON object, got {_kind(data)}")
-        if "space" in data:
-            _check_space(data["space"], f"{source}: ")
-        missing = [key for key in ("normal", "reduce") if key not in data]
-        if missing:
-            raise GenotypeError(f"{source}: missing {_list(missing)}")
-        fields: dict[str, Any] = {
-            "normal": _edges(data["normal"], f"{source}: normal"),
-            "reduce": _edges(data["reduce"], f"{source}: reduce"),
-        }
-        for key in ("normal_concat", "reduce_concat"):
-            if key in data:
-                fields[key] = _integers(data[key], f"{source}: {key}")
-        if "space" in data:
-            fields["space"] = data["space"]
-        try:
-            return cls(**fields)
-        except GenotypeError as error:
-            raise GenotypeError(f"{source}: {error}") from None
+        if isinstance(data, Mapping) and "space" in data:
+            _check_space(data["space"], f"{source}: ")  # another space has other fields
+        return to_record(data, cls, source=source, error=GenotypeError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,32 +237,6 @@ def _check_cell(name: str, edges: tuple[Edge, ...], concat: tuple[int, ...]) -> 
         raise GenotypeError(
             f"{name}_concat {short(list(concat))} must be distinct inner nodes, 2 to {nodes - 1}"
         )
-
-
-def _edges(value: object, where: str) -> tuple[Edge, ...]:
-    if not isinstance(value, list):
-        raise GenotypeError(f"{where}: expected a list of [operation, source], got {_kind(value)}")
-    for position, edge in enumerate(value):
-        if not (
-            isinstance(edge, list)
-            and len(edge) == 2
-            and isinstance(edge[0], str)
-            and type(edge[1]) is int
-        ):
-            raise GenotypeError(
-                f'{where}[{position}]: expected ["operation", source], got {short(edge)}'
-            )
-    return tuple((operation, source) for operation, source in value)
-
-
-def _integers(value: object, where: str) -> tuple[int, ...]:
-    if not isinstance(value, list) or not all(type(item) is int for item in value):
-        raise GenotypeError(f"{where}: expected a list of integers, got {short(value)}")
-    return tuple(value)
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__
 
 
 def _list(names: Any) -> str:

@@ -77,21 +77,24 @@ def to_record(
     """A value that was decoded before, such as a section of a file, as a `kind`.
 
     `closed` refuses fields that the type does not have. Raises `error` naming `source`, the field,
-    its value, and what it must be.
+    its value, and what it must be, or the rule of the type's own that is broken.
     """
     try:
-        for where, number in _numbers(value):
-            if not _usual(number):
-                raise error(f"{source}: {where or 'it'}: {short(number)} is too large a number")
-        if closed and (unknown := unknown_field(value, kind)):
-            raise error(f"{source}: {unknown}")
-        return msgspec.convert(value, type=kind)
+        too_large = next(((at, n) for at, n in _numbers(value) if not _usual(n)), None)
+        problem = unknown_field(value, kind) if closed else None
+        if too_large:
+            where, number = too_large
+            problem = f"{where or 'it'}: {short(number)} is too large a number"
+        if not problem:
+            return msgspec.convert(value, type=kind)
+    # A UnicodeEncodeError is of text with half a surrogate pair, where a number belongs.
     except (msgspec.ValidationError, UnicodeEncodeError) as reason:
-        # A UnicodeEncodeError is of text with half a surrogate pair, where a number belongs.
         problem = explain(value, kind, reason=printable(str(reason)))
-        raise error(f"{source}: {problem}") from None
+    except SdedgeError as reason:  # of a type that checks itself when it is made
+        problem = str(reason)
     except RecursionError:
         raise error(f"{source} is nested too deeply") from None
+    raise error(f"{source}: {problem}")
 
 
 def encode_json(

@@ -54,16 +54,16 @@ def test_space_and_concat_have_the_defaults_of_darts() -> None:
     [
         ("space", "resnet", "'resnet'; a network can be built of: darts"),
         ("space", 7, "search space 7; a network"),
-        ("normal", None, "normal: expected a list of [operation, source], got NoneType"),
-        ("normal", {"0": [SEP, 0]}, "normal: expected a list of [operation, source], got dict"),
+        ("normal", None, "normal is None; it must be a list"),
+        ("normal", {"0": [SEP, 0]}, "normal is {'0': ['sep_conv_3x3', 0]}; it must be a list"),
         ("normal", [], "normal has 0 operations"),
         ("normal", [[SEP, 0], [SEP, 1], [SEP, 0]], "normal has 3 operations"),
-        ("normal", [[SEP, 0], SEP], f"""normal[1]: expected ["operation", source], got '{SEP}'"""),
-        ("normal", [[SEP, 0], [SEP]], f"""["operation", source], got ['{SEP}']"""),
-        ("normal", [[SEP, 0], [SEP, "1"]], f"got ['{SEP}', '1']"),
-        ("normal", [[SEP, 0], [SEP, 1.0]], f"got ['{SEP}', 1.0]"),
-        ("normal", [[SEP, 0], [SEP, True]], f"got ['{SEP}', True]"),
-        ("normal", [[4, 0], [SEP, 1]], 'normal[0]: expected ["operation", source], got [4, 0]'),
+        ("normal", [[SEP, 0], SEP], f"""normal[1] is '{SEP}'; it must be ["operation", source]"""),
+        ("normal", [[SEP, 0], [SEP]], f"normal[1] is ['{SEP}']; it must be"),
+        ("normal", [[SEP, 0], [SEP, "1"]], f"normal[1] is ['{SEP}', '1']; it must be"),
+        ("normal", [[SEP, 0], [SEP, 1.0]], f"normal[1] is ['{SEP}', 1.0]; it must be"),
+        ("normal", [[SEP, 0], [SEP, True]], f"normal[1] is ['{SEP}', True]; it must be"),
+        ("normal", [[4, 0], [SEP, 1]], 'normal[0] is [4, 0]; it must be ["operation", source]'),
         ("normal", [["conv", 0], [SEP, 1]], "normal[0]: unknown operation 'conv'; there is: max"),
         ("normal", [["none", 0], [SEP, 1]], "normal[0]: unknown operation 'none'"),
         ("reduce", [[SEP, 0], [SEP, 2]], "reduce[1]: node 2 cannot read from node 2"),
@@ -72,8 +72,8 @@ def test_space_and_concat_have_the_defaults_of_darts() -> None:
         ("normal_concat", [], "normal_concat [] must be"),
         ("normal_concat", [2, 2], "normal_concat [2, 2] must be"),
         ("normal_concat", [1, 2], "normal_concat [1, 2] must be"),
-        ("normal_concat", "23", "normal_concat: expected a list of integers, got '23'"),
-        ("normal_concat", [2, 2.5], "normal_concat: expected a list of integers, got [2, 2.5]"),
+        ("normal_concat", "23", "normal_concat is '23'; it must be a list"),
+        ("normal_concat", [2, 2.5], "normal_concat[1] is 2.5; it must be a whole number"),
     ],
 )
 def test_a_malformed_field_is_refused_by_name_and_value(
@@ -89,7 +89,7 @@ def test_a_malformed_field_is_refused_by_name_and_value(
 def test_a_missing_cell_is_named(key: str) -> None:
     data = valid()
     del data[key]
-    with pytest.raises(GenotypeError, match=f"my.json: missing {key}"):
+    with pytest.raises(GenotypeError, match=f"my.json: {key} is missing"):
         Genotype.from_dict(data, source="my.json")
 
 
@@ -102,9 +102,9 @@ def test_a_missing_cell_is_named(key: str) -> None:
         ("[" * 100_000, "nested too deeply"),
         ("9" * 10_000, "not valid JSON"),
         ('{"normal": NaN}', "not valid JSON"),
-        ("[1, 2]", "expected a JSON object, got list"),
-        ("null", "expected a JSON object, got NoneType"),
-        ("7.5", "expected a JSON object, got float"),
+        ("[1, 2]", r"it is \[1, 2\]; it must be an object"),
+        ("null", "it is None; it must be an object"),
+        ("7.5", "it is 7.5; it must be an object"),
     ],
     ids=["empty", "quotes", "cut", "deep", "digits", "nan", "list", "null", "float"],
 )

@@ -11,7 +11,7 @@ from msgspec import Meta
 from sdedge.bounds import Seed
 from sdedge.comparison.method import Method
 from sdedge.config import PhaseConfig, SearchConfig, TrainConfig, check_setting
-from sdedge.errors import ConfigError, RunError
+from sdedge.errors import ConfigError
 from sdedge.run import read_json
 from sdedge.schema import to_record
 
@@ -83,10 +83,7 @@ class Plan:
     def read(cls, path: Path) -> Self:
         """Read the JSON form; RunError naming the file when it is damaged."""
         plan = read_json(path).get("plan")
-        try:
-            return to_record(plan, cls, source=f"{path} is damaged: plan")
-        except ConfigError as error:
-            raise RunError(f"{path} is damaged: {error}") from error
+        return to_record(plan, cls, source=f"{path} is damaged: plan")
 
 
 def differences(config: PhaseConfig, published: PhaseConfig) -> dict[str, tuple[Any, Any]]:

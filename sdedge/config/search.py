@@ -53,7 +53,7 @@ class SearchConfig(PhaseConfig):
     weight_decay: bounds.NotNegative = 3e-4
     gradient_clip: bounds.Positive = 5.0
     alpha_lr: bounds.Positive = 3e-4
-    alpha_betas: tuple[bounds.ShareBelow1, bounds.ShareBelow1] = (0.5, 0.999)
+    alpha_betas: bounds.Betas = (0.5, 0.999)
     alpha_decay: bounds.NotNegative = 1e-3
     # Share of the epochs, from the first, that train weights alone: they learn before skips win.
     alpha_warmup: bounds.Share = 0.0

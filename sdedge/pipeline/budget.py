@@ -13,7 +13,6 @@ from sdedge.data.catalog import DATASETS, describe_datasets, find_source
 from sdedge.deploy.fit.prices import Plan, make_plan
 from sdedge.deploy.fit.requirements import Requirements, largest, require
 from sdedge.errors import ConfigError, RunError
-from sdedge.escape import short
 from sdedge.events import Event, Notice, Reporter
 from sdedge.files import write_json
 from sdedge.genotype import Genotype
@@ -21,6 +20,7 @@ from sdedge.nas.budget import Costs
 from sdedge.paths import checked_path
 from sdedge.pipeline.verdict import stored_requirements
 from sdedge.run import RunDir, read_json
+from sdedge.schema import to_record
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,11 @@ def known_problem(config: SearchConfig) -> tuple[int, int] | None:
 def planned_costs(run: RunDir) -> dict[str, Costs]:
     """The prices that the search in `run` started with; RunError when they are gone."""
     costs = read_json(run.budget).get("costs")
-    if not isinstance(costs, dict):
-        raise RunError(f"{run.budget} is damaged: costs is {short(costs)}")
-    return {name: Costs.from_dict(c, source=str(run.budget)) for name, c in costs.items()}
+    kind, source = dict[str, dict[str, Any]], f"{run.budget} is damaged: costs"
+    return {
+        name: Costs.from_dict(prices, source=str(run.budget))
+        for name, prices in to_record(costs, kind, source=source).items()
+    }
 
 
 def choose_size(run: RunDir, genotype: Genotype, reporter: Reporter) -> dict[str, Any] | None:
