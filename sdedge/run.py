@@ -30,7 +30,6 @@ from typing import Any
 
 from sdedge.bounds import Natural
 from sdedge.errors import RunError, SdedgeError
-from sdedge.escape import printable, short
 from sdedge.files import (
     append_line,
     explain_write_errors,
@@ -222,13 +221,7 @@ class RunDir:
         """The settings of all phases so far; empty in a new run directory."""
         if not self.config.exists():
             return {}
-        phases = read_json(self.config)
-        for phase, settings in phases.items():
-            if not isinstance(settings, dict):
-                raise RunError(
-                    f"{self.config}: {printable(phase)} is {short(settings)}, and no JSON object"
-                )
-        return phases
+        return read_record(self.config, dict[str, dict[str, Any]])
 
     def settings(self, phase: str) -> dict[str, Any]:
         """The settings that `phase` ran with; RunError when it never did."""

@@ -181,7 +181,7 @@ def test_a_phase_is_recorded_beside_the_others(run: RunDir) -> None:
 def test_a_section_of_the_config_that_is_no_object_is_named(run: RunDir, section: object) -> None:
     write_json(run.config, {"search": section})
     for read in (run.phases, lambda: run.settings("search")):
-        with pytest.raises(RunError, match=r"config\.json: search is .*, and no JSON object"):
+        with pytest.raises(RunError, match=r"config\.json: search is .*; it must be an object"):
             read()
 
 

@@ -131,4 +131,4 @@ def test_a_share_alone_needs_something_to_be_held_against(run: RunDir) -> None:
     assert result.exit_code == 1
     assert "add --target or --all-targets" in " ".join(result.stderr.split())
     result = CliRunner().invoke(app, ["bench", "--run", str(run.path), "--confidence", "1"])
-    assert "--confidence is 1.0; it must lie between 0.5 and 0.99" in result.stderr
+    assert "--confidence is 1.0; it must be a number between 0.5 and 0.99" in result.stderr

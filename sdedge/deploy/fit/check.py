@@ -11,18 +11,20 @@ has to hold activations, weights and runtime.
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
+from msgspec import Meta
+
+from sdedge.bounds import Confidence
+from sdedge.config import check_setting
 from sdedge.deploy.ir.graph import Graph
 from sdedge.deploy.memory.plan import OPERATOR_BYTES, MemoryPlan, flash_bytes, plan_memory
 from sdedge.deploy.targets.predict import Prediction, predict
 from sdedge.deploy.targets.target import Target
 from sdedge.errors import ConfigError
-from sdedge.escape import short
 
 BYTES_PER_KB = 1024
-MAX_LIMIT = 1e12  # of any: 30 years, 900 TB, or parameters of no network
-CONFIDENCE = (0.5, 0.99)
+_Limit = Annotated[float, Meta(gt=0, le=1e12)]  # to 30 years, 900 TB, parameters of no network
 
 
 class LimitSettings(TypedDict, total=False):
@@ -37,7 +39,7 @@ class LimitSettings(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the user allows; None: no limit. Raises ConfigError for one that is not above 0.
+    """What the user allows; None: no limit. Raises ConfigError for one that is out of range.
 
     A limit on latency is held against the middle of a prediction, or against the upper end of the
     interval that holds a share `confidence` of networks.
@@ -51,15 +53,9 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in self.active.items():
-            if not _is_number(value) or not 0 < value <= MAX_LIMIT:
-                raise ConfigError(
-                    f"{option(name)} is {short(value)}; it must be a number above 0, at most "
-                    f"{MAX_LIMIT:g} (leave it out for no limit)"
-                )
-        low, high = CONFIDENCE
-        share = self.confidence
-        if share is not None and not (_is_number(share) and low <= share <= high):
-            raise ConfigError(f"--confidence is {share!r}; it must lie between {low} and {high}")
+            check_setting(option(name), value, _Limit)
+        if self.confidence is not None:
+            check_setting("--confidence", self.confidence, Confidence)
 
     @property
     def active(self) -> dict[str, float]:
@@ -67,10 +63,6 @@ class Limits:
         limits = {name: value for name, value in asdict(self).items() if value is not None}
         limits.pop("confidence", None)
         return limits
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def option(limit: str) -> str:

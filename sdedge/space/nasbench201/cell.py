@@ -11,7 +11,7 @@ Dong, Yang: NAS-Bench-201, ICLR 2020, https://arxiv.org/abs/2001.00326
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,12 +21,19 @@ from sdedge.escape import printable, short
 from sdedge.genotype import Architecture
 from sdedge.genotype_text import read_arch
 from sdedge.operations import NAS_BENCH_201, NAS_BENCH_201_OPERATIONS, Operation, operations_of
-from sdedge.schema import decode_json, read_bytes
+from sdedge.schema import decode_json, read_bytes, to_record
 
 CELL_TYPE = "cell"  # all cells are alike
 NODES = 4
 # (to, from), as arch strings list them.
 EDGES = tuple((target, source) for target in range(1, NODES) for source in range(target))
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """The JSON form, as far as it is read."""
+
+    arch: str
 
 
 @dataclass(frozen=True)
@@ -95,16 +102,14 @@ class Nb201Cell(Architecture):
     @classmethod
     def from_dict(cls, data: object, *, source: str = "genotype") -> Self:
         """Read the JSON form; `source` names the file in error messages."""
-        if not isinstance(data, Mapping):
-            raise GenotypeError(f"{source}: expected a JSON object, got {type(data).__name__}")
-        if data.get("space", NAS_BENCH_201) != NAS_BENCH_201:
+        fields = to_record(data, dict[str, Any], source=source, error=GenotypeError)
+        if fields.get("space", NAS_BENCH_201) != NAS_BENCH_201:  # another space has other fields
             raise GenotypeError(
-                f"{source}: the space is {short(data['space'])}, not {NAS_BENCH_201}"
+                f"{source}: the space is {short(fields['space'])}, not {NAS_BENCH_201}"
             )
-        if not isinstance(data.get("arch"), str):
-            raise GenotypeError(f"{source}: arch is {short(data.get('arch'))}; it must be a string")
+        stored = to_record(fields, _Stored, source=source, error=GenotypeError)
         try:
-            return cls.from_arch(data["arch"])
+            return cls.from_arch(stored.arch)
         except GenotypeError as error:
             raise GenotypeError(f"{source}: {error}") from None
 
