@@ -36,6 +36,8 @@ __all__ = [
     "NAS_BENCH_201",
     "NAS_BENCH_201_OPERATIONS",
     "NONE",
+    "POOL",
+    "SKIP",
     "Group",
     "Operation",
     "Space",

@@ -12,6 +12,7 @@ from sdedge.comparison.summary import NOTES, PARTS, TITLES, undecided_searches
 from sdedge.comparison.trial import protocol_deviations
 from sdedge.config import SearchConfig
 from sdedge.counted import counted
+from sdedge.operations import NAS_BENCH_201
 from sdedge.pipeline.compare import Compared
 from sdedge.pipeline.trials import CompareStarted, TrialFailed, TrialStarted
 
@@ -25,7 +26,7 @@ def _(event: CompareStarted, console: Console) -> None:
     )
     console.print(
         f"  space {config.space} on {shown(config.dataset)}, preset {plan.preset}; "
-        f"{config.cells} cells{' a stage' if config.space == 'nas-bench-201' else ''} of "
+        f"{config.cells} cells{' a stage' if config.space == NAS_BENCH_201 else ''} of "
         f"{config.channels} channels; {shown(event.label)}: {counted(config.epochs, 'epoch')}, "
         f"batch {config.batch_size}"
     )
@@ -37,7 +38,7 @@ def _(event: CompareStarted, console: Console) -> None:
             console.print(f"  {shown(line)}")
         if recipe.left_out:
             console.print(f"  never repeated here: {shown(recipe.left_out)}")
-    if config.space == "nas-bench-201" and config.benchmark_table is None:
+    if config.space == NAS_BENCH_201 and config.benchmark_table is None:
         console.print(
             "[yellow]No --benchmark-table: what the cells reach stays unknown, until it is given "
             "with --resume.[/yellow]"

@@ -11,6 +11,7 @@ from sdedge.cli.render.figures import duration, limits_text, percent
 from sdedge.cli.render.progress import render
 from sdedge.config import SearchConfig
 from sdedge.counted import counted
+from sdedge.operations import NAS_BENCH_201
 from sdedge.pipeline.benchmark import Benchmark
 from sdedge.pipeline.budget import BudgetPlanned, SizeChosen
 from sdedge.pipeline.search import SearchResult, SearchStarted
@@ -58,7 +59,7 @@ def _(event: SearchStarted, console: Console) -> None:
     console.print(f"[bold]Search[/bold] on {shown(event.dataset)}, {event.origin}")
     console.print(
         f"  task {config.task}{mask}; strategy {config.strategy}; {config.cells} cells "
-        f"{'a stage, from' if config.space == 'nas-bench-201' else 'of'} {config.channels} "
+        f"{'a stage, from' if config.space == NAS_BENCH_201 else 'of'} {config.channels} "
         f"channels; {counted(config.epochs, 'epoch')}, batch {config.batch_size}, "
         f"seed {config.seed}"
     )

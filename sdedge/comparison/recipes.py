@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sdedge.names import choose
+from sdedge.operations import NAS_BENCH_201
 
 SEEDS = (2, 5555, 7777, 9999)
 
@@ -102,7 +103,7 @@ RECIPES: dict[str, Recipe] = {
                 "beta",
                 "semantic:mask_fill=1",
             ),
-            settings={"space": "nas-bench-201"},
+            settings={"space": NAS_BENCH_201},
             published={
                 "darts": _nb201("54.30 ± 0.00", "15.61 ± 0.00", "16.32 ± 0.00"),
                 "darts-2nd": _nb201("54.30 ± 0.00", "15.61 ± 0.00", "16.32 ± 0.00"),

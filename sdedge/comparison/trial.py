@@ -22,6 +22,7 @@ from sdedge.nas.check import check_search
 from sdedge.nas.runner import run_search
 from sdedge.nas.stages import build_search
 from sdedge.nas.strategies import get_strategy
+from sdedge.operations import DARTS
 from sdedge.run import RunDir, read_json
 from sdedge.schema import to_record
 from sdedge.space.spaces import get_space
@@ -93,7 +94,7 @@ def check_trials(plan: Plan) -> None:
             if trained is None:
                 continue
             check_training(trained)
-        if config.space != "darts":
+        if config.space != DARTS:
             raise ConfigError(f"cells of {config.space} are looked up, not trained: --train none")
 
 
@@ -213,7 +214,7 @@ _Found = tuple[Architecture, dict[str, Any]]
 
 def _draw(config: SearchConfig, run: RunDir, opened: OpenDataset, reporter: Reporter) -> _Found:
     rng = random.Random(derived_seed(config.seed, "random architecture"))
-    found = get_space(config.space).draw(rng)
+    found = get_space(config.space, config.operations).draw(rng)
     write_atomic(run.genotype, found.to_json().encode())
     return found, {}
 

@@ -11,6 +11,7 @@ from sdedge.config.option import option
 from sdedge.config.phase import PhaseConfig
 from sdedge.config.validation import require
 from sdedge.names import find_name
+from sdedge.operations import DARTS, NAS_BENCH_201, NONE, Space, check_searched
 
 __all__ = ["LIMIT_NAMES", "SearchConfig"]
 
@@ -30,9 +31,9 @@ _LENGTHS_AND_RATES = frozenset({"epochs", "batch_size", "weight_lr", "weight_lr_
 class SearchConfig(PhaseConfig):
     """A search: supernet, task, strategy and the two optimizers."""
 
-    space: Literal["darts", "nas-bench-201"] = option(
-        "darts", "darts (default), or nas-bench-201, whose cells are known."
-    )
+    space: Space = option(DARTS, "darts (default), or nas-bench-201, whose cells are known.")
+    # Of an edge besides `none`; None: those of the space. Registered ones are known, too.
+    operations: tuple[bounds.Name, ...] | None = None
     strategy: bounds.Name = option("darts", "darts (default); see `sdedge strategies`; + combines.")
     task: bounds.Name = option(
         "semantic",
@@ -85,7 +86,7 @@ class SearchConfig(PhaseConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         rule = "at least 3 in a search (with fewer, every cell is a reduction)"
-        require(self.space != "darts" or self.cells >= 3, "cells", self.cells, rule)
+        require(self.space != DARTS or self.cells >= 3, "cells", self.cells, rule)
         latency = self.max_latency_ms
         rule = "given with a target: the latency is that of a device (--target NAME)"
         require(latency is None or self.target is not None, "max_latency_ms", latency, rule)
@@ -93,8 +94,12 @@ class SearchConfig(PhaseConfig):
         rule = "given with a limit on latency (--max-latency-ms)"
         require(share is None or latency is not None, "confidence", share, rule)
         rule = "left out in nas-bench-201: only cells of the DARTS space are priced"
-        tabled = self.space == "nas-bench-201"
+        tabled = self.space == NAS_BENCH_201
         require(not (tabled and self.budgeted), "a target or a limit", "given", rule)
+        if self.operations is not None:
+            check_searched((NONE, *self.operations), self.space)
+            rule = "left out with a target or a limit: only operations of the space have prices"
+            require(not self.budgeted, "operations", ", ".join(self.operations), rule)
         rule = "left out: it holds cells of nas-bench-201 (--space nas-bench-201)"
         table = self.benchmark_table
         require(tabled or table is None, "benchmark_table", table, rule)
@@ -126,7 +131,7 @@ class SearchConfig(PhaseConfig):
         """
         if preset != "paper":
             defaults = {k: v for k, v in defaults.items() if k not in _LENGTHS_AND_RATES}
-        if find_name(str(overrides.get("space")), ("nas-bench-201",)) is None:
+        if find_name(str(overrides.get("space")), (NAS_BENCH_201,)) is None:
             return super().from_preset(preset, overrides, defaults)
         # The authors' 100 epochs, and the depth of the benchmark; else one cell a stage.
         cells = 5 if preset == "paper" else 1

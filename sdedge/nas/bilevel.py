@@ -42,7 +42,7 @@ class Bilevel:
         operation_mask: OperationMask | None = None,
         companion: Companion | None = None,
     ) -> None:
-        self.space = get_space(config.space)
+        self.space = get_space(config.space, config.operations)
         self.supernet = supernet
         self.task = task
         self.alphas = alphas

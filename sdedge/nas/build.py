@@ -31,7 +31,7 @@ def build_bilevel(
     Raises ConfigError where strategy, task and data do not fit each other, and for a step that
     needs more memory than the device has.
     """
-    space = get_space(config.space)
+    space = get_space(config.space, config.operations)
     convolutions = space.convolutions(
         *(config.channels, config.cells, dataset.image_size),
         partial=strategy.partial,

@@ -19,7 +19,7 @@ def check_search(config: SearchConfig) -> None:
     device = select_device(config.device)
     select_graphs(config.cuda_graphs, device)
     dispatch.resolve(config.impl, device, torch.float32)
-    get_space(config.space)
+    get_space(config.space, config.operations)
     strategy = strategy_for(config)
     if config.cuda_graphs and (strategy.sparse or strategy.auxiliary_loss):
         raise ConfigError(

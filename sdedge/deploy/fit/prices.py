@@ -10,7 +10,7 @@ import numpy as np
 from sdedge.deploy.fit.requirements import AVERAGE_CELL, CELLS, CHANNELS, Requirements
 from sdedge.genotype import Genotype, published
 from sdedge.nas.budget import PLACES, Costs, Place, places
-from sdedge.operations import DARTS_OPERATIONS
+from sdedge.operations import DARTS_OPERATIONS, get_operation
 from sdedge.space.darts.cell import random_genotype
 
 _SAMPLES = 40  # random cells that the 19 prices are fitted to
@@ -19,7 +19,7 @@ _PRICED: list[tuple[Place, str]] = [
     (place, operation)
     for place in PLACES
     for operation in DARTS_OPERATIONS[1:]
-    if (operation, place) not in (("skip_connect", "normal"), ("skip_connect", "reduce"))
+    if place == "reduce_strided" or not get_operation(operation).is_skip
 ]
 
 

@@ -22,6 +22,7 @@ from sdedge.deploy.ir.trace import to_program
 from sdedge.deploy.targets.target import Target, load_target, parse_target
 from sdedge.errors import ConfigError, RunError, TargetError
 from sdedge.genotype import Genotype, published
+from sdedge.operations import DARTS_OPERATIONS, POOL, SKIP, get_operation
 from sdedge.schema import to_record
 from sdedge.space.darts.cell import NODES
 from sdedge.space.saved import NetworkDescription
@@ -34,14 +35,18 @@ CELLS = (3, 4, 5, 6, 8, 11, 14, 20)
 AVERAGE_CELL = "PDARTS"
 _SIGNED = {"Conv", "Gemm", "Sub", "Div"}  # their results may be negative whatever they read
 
+_SKIP, _POOL = (
+    next(name for name in DARTS_OPERATIONS if get_operation(name).group == group)
+    for group in (SKIP, POOL)
+)
 # Cells that need least: of flash and parameters with skips, of RAM with pools, because nodes that
 # compute the same are computed once.
 SMALLEST_CELLS = [
     Genotype(
         normal=((operation, 0), (operation, 1)) * NODES,
-        reduce=(("max_pool_3x3", 0), ("max_pool_3x3", 1)) * NODES,
+        reduce=((_POOL, 0), (_POOL, 1)) * NODES,
     )
-    for operation in ("skip_connect", "max_pool_3x3")
+    for operation in (_SKIP, _POOL)
 ]
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from sdedge import operations
 from sdedge.nas.alphas import Alphas
 from sdedge.nas.scalars import ScheduledScalar, ScheduledScalars
 from sdedge.nas.strategies.darts import DARTS, softmax_relaxation
@@ -31,7 +32,7 @@ DARTS_MINUS = replace(
     summary="an auxiliary skip on every edge, which fades from 1 to 0",
     paper="https://arxiv.org/abs/2009.01027",
     conflicts={Trait.OWN_RELAXATION: "its operations are weighed by a softmax"},
-    extra_operations=("auxiliary_skip",),
+    extra_operations=(operations.AUXILIARY_SKIP,),
     schedules={AUXILIARY_SKIP: lambda epoch, epochs: 1 - epoch / max(1, epochs - 1)},
     sample=with_auxiliary_skip,
 )

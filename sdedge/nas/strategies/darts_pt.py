@@ -24,6 +24,7 @@ from sdedge.nas.state import Score, SearchState
 from sdedge.nas.strategies.darts import DARTS
 from sdedge.nas.strategy import Stage, Strategy
 from sdedge.nas.traits import Trait
+from sdedge.operations import DARTS as DARTS_SPACE
 from sdedge.space.spaces import get_space
 from sdedge.space.supernet import MixingWeights
 
@@ -36,7 +37,7 @@ def search_and_decide(config: SearchConfig) -> list[Stage]:
     """Fifty of 131 epochs as DARTS, and the others, with a tenth of the rate, for decisions."""
     first = max(1, round(config.epochs * _EPOCHS[0] / sum(_EPOCHS)))
     # In nas-bench-201 a node sums all its edges.
-    nodes = edges_of_nodes(get_space(config.space).inputs) if config.space == "darts" else []
+    nodes = edges_of_nodes(get_space(config.space).inputs) if config.space == DARTS_SPACE else []
 
     def deciding(strategy: Strategy) -> Strategy:
         # A perturbation would put weight on what was removed.

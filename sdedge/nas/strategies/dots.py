@@ -13,12 +13,14 @@ here on the half that trains the weights. Their batch norm and ReLU before the h
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 
 import torch
 from torch import Tensor
 
 from sdedge.config import SearchConfig
+from sdedge.errors import ConfigError
 from sdedge.nas.alphas import Alphas
 from sdedge.nas.scalars import Schedule, ScheduledScalar, ScheduledScalars
 from sdedge.nas.strategies.darts import DARTS
@@ -26,8 +28,9 @@ from sdedge.nas.strategies.fair_darts import zeros
 from sdedge.nas.strategies.p_darts import strongest
 from sdedge.nas.strategy import OperationMask, Stage, Strategy
 from sdedge.nas.traits import Trait
-from sdedge.operations import DARTS_OPERATIONS, get_operation
+from sdedge.operations import DARTS_OPERATIONS, NAS_BENCH_201, get_operation
 from sdedge.space.space import SearchSpace
+from sdedge.space.spaces import get_space
 from sdedge.space.supernet import MixingWeights
 
 TEMPERATURE = ScheduledScalar("pair_temperature")
@@ -35,13 +38,22 @@ _EPOCHS = (30, 40)
 _HOTTEST, _COLDEST = 10.0, 0.02
 _BETWEEN_OPERATIONS = 1e-3  # of the temperature between pairs
 _NONE = 0
-_FREE = sum(not get_operation(name).has_weights for name in DARTS_OPERATIONS)  # they come first
 
 
 def two_stages(config: SearchConfig) -> list[Stage]:
     """Operations in three sevenths of the epochs, and topology in the rest."""
+    operations = get_space(config.space, config.operations).operations
+    free = weight_free(operations)
+    if not _NONE + 1 < free < len(operations):
+        raise ConfigError(
+            f"dots chooses among operations with weights and among those without; "
+            f"{', '.join(operations[_NONE + 1 :])} are of one kind"
+        )
     first = max(1, round(config.epochs * _EPOCHS[0] / sum(_EPOCHS)))
     cooling = falling_temperature(config.alpha_warmup)
+
+    def of_operations(strategy: Strategy) -> Strategy:
+        return replace(strategy, relax=partial(grouped_softmax, free=free))
 
     def of_topology(strategy: Strategy) -> Strategy:
         return replace(
@@ -54,7 +66,12 @@ def two_stages(config: SearchConfig) -> list[Stage]:
         )
 
     return [
-        Stage(epochs=first, narrow=best_of_each_group, cost=len(DARTS_OPERATIONS)),
+        Stage(
+            epochs=first,
+            vary=of_operations,
+            narrow=partial(best_of_each_group, free=free),
+            cost=len(operations),
+        ),
         Stage(epochs=max(1, config.epochs - first), vary=of_topology, cost=2),
     ]
 
@@ -70,22 +87,30 @@ def falling_temperature(warmup: float) -> Schedule:
     return temperature
 
 
-def grouped_softmax(alphas: Alphas) -> MixingWeights:
+def weight_free(operations: Sequence[str]) -> int:
+    """How many operations have no weights; they come first."""
+    return sum(not get_operation(name).has_weights for name in operations)
+
+
+_FREE = weight_free(DARTS_OPERATIONS)
+
+
+def grouped_softmax(alphas: Alphas, free: int = _FREE) -> MixingWeights:
     """A softmax over the operations of an edge without weights, and one over those with."""
     return {
-        name: torch.cat((alpha[:, :_FREE].softmax(dim=1), alpha[:, _FREE:].softmax(dim=1)), dim=1)
+        name: torch.cat((alpha[:, :free].softmax(dim=1), alpha[:, free:].softmax(dim=1)), dim=1)
         for name, alpha in alphas.items()
     }
 
 
-def best_of_each_group(weights: MixingWeights) -> OperationMask:
+def best_of_each_group(weights: MixingWeights, free: int = _FREE) -> OperationMask:
     """On each edge the best convolution, and the best operation without weights but `none`."""
     return {
         name: torch.cat(
             (
                 torch.zeros_like(matrix[:, : _NONE + 1], dtype=torch.bool),
-                strongest(matrix[:, _NONE + 1 : _FREE], 1),
-                strongest(matrix[:, _FREE:], 1),
+                strongest(matrix[:, _NONE + 1 : free], 1),
+                strongest(matrix[:, free:], 1),
             ),
             dim=1,
         )
@@ -165,7 +190,7 @@ DOTS = replace(
         Trait.PERTURBED_WEIGHTS: "edges that are ruled out have no weights to perturb",
     },
     excluded_spaces={
-        "nas-bench-201": "every edge there has one operation, so there is no topology to choose"
+        NAS_BENCH_201: "every edge there has one operation, so there is no topology to choose"
     },
     stages=two_stages,
     initial_alphas=zeros,

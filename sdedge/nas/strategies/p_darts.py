@@ -19,9 +19,10 @@ from sdedge.nas.scalars import SKIP_DROPOUT, Schedule
 from sdedge.nas.strategies.darts import DARTS
 from sdedge.nas.strategy import OperationMask, Stage, Strategy
 from sdedge.nas.traits import Trait
-from sdedge.operations import DARTS_OPERATIONS
+from sdedge.operations import DARTS_OPERATIONS, NAS_BENCH_201, get_operation
 from sdedge.space.darts.cell import edge_index
 from sdedge.space.darts.derive import derive_darts
+from sdedge.space.spaces import get_space
 from sdedge.space.supernet import MixingWeights
 
 _DEPTHS = (1.0, 2.2, 3.4)  # 5, 11, 17 of 5
@@ -29,26 +30,30 @@ _KEPT = (5, 3, 1)  # operations an edge after each stage
 _HELD = (8, 5, 3)
 _DROPOUT = (0.0, 0.4, 0.7)
 _SKIPS = 2
-_SKIP = DARTS_OPERATIONS.index("skip_connect")
 
 
 def three_stages(config: SearchConfig) -> list[Stage]:
     """A third of the epochs each; the settings' cells are those of the first."""
     epochs = max(1, config.epochs // 3)
+    operations = get_space(config.space, config.operations).operations
+
+    def of_stage(share: Schedule, strategy: Strategy) -> Strategy:
+        return replace(
+            strategy,
+            schedules={**strategy.schedules, SKIP_DROPOUT: share},
+            derive=partial(derive_with_few_skips, operations=operations),
+        )
+
     return [
         Stage(
             epochs=epochs,
             settings={"cells": round(depth * config.cells)},
-            vary=partial(_dropping_skips, dropout_on_skips(start, config.alpha_warmup)),
-            narrow=partial(keep_strongest, keep=keep),
-            cost=depth * held,
+            vary=partial(of_stage, dropout_on_skips(start, config.alpha_warmup)),
+            narrow=partial(keep_strongest, keep=min(keep, len(operations))),
+            cost=depth * min(held, len(operations)),
         )
         for depth, keep, held, start in zip(_DEPTHS, _KEPT, _HELD, _DROPOUT, strict=True)
     ]
-
-
-def _dropping_skips(share: Schedule, strategy: Strategy) -> Strategy:
-    return replace(strategy, schedules={**strategy.schedules, SKIP_DROPOUT: share})
 
 
 def keep_strongest(weights: MixingWeights, keep: int) -> OperationMask:
@@ -74,22 +79,27 @@ def dropout_on_skips(start: float, warmup: float) -> Schedule:
     return share
 
 
-def derive_with_few_skips(weights: MixingWeights) -> Genotype:
+def derive_with_few_skips(
+    weights: MixingWeights, operations: Sequence[str] = DARTS_OPERATIONS
+) -> Genotype:
     """As DARTS derives, but without the weakest skips of the normal cell that exceed two."""
     normal = weights["normal"].clone()
-    genotype = derive_darts({**weights, "normal": normal})
+    genotype = derive_darts({**weights, "normal": normal}, operations)
     while genotype.skip_count > _SKIPS:
-        skips = [edge for edge, name in _edges(genotype) if name == "skip_connect"]
-        normal[min(skips, key=lambda edge: float(normal[edge, _SKIP])), _SKIP] = 0
-        genotype = derive_darts({**weights, "normal": normal})
+        skips = [place for place in _skips(genotype, operations) if normal[place] > 0]
+        if not skips:  # there is nothing else to derive
+            break
+        normal[min(skips, key=lambda place: float(normal[place]))] = 0
+        genotype = derive_darts({**weights, "normal": normal}, operations)
     return genotype
 
 
-def _edges(genotype: Genotype) -> Sequence[tuple[int, str]]:
-    """Number and operation of each edge that the normal cell keeps."""
+def _skips(genotype: Genotype, operations: Sequence[str]) -> list[tuple[int, int]]:
+    """Edge and number of each skip that the normal cell keeps."""
     return [
-        (edge_index(place // 2, source), name)
+        (edge_index(place // 2, source), operations.index(name))
         for place, (name, source) in enumerate(genotype.normal)
+        if get_operation(name).is_skip
     ]
 
 
@@ -108,7 +118,7 @@ P_DARTS = replace(
     },
     traits=frozenset({Trait.RANDOM_PASSES}),
     excluded_spaces={
-        "nas-bench-201": "its stages have deeper and deeper supernets, and the benchmark fixes the "
+        NAS_BENCH_201: "its stages have deeper and deeper supernets, and the benchmark fixes the "
         "depth"
     },
     stages=three_stages,
