@@ -1,4 +1,4 @@
-"""A search that goes back to before the loss got sharp, and on from there with more decay.
+"""A search that restores an earlier epoch, with more weight decay, when the loss gets sharp.
 
 To the epoch loop it only gets longer: epochs are counted and logged as they are run, while batches
 and schedules follow the epoch that the search has gone back to.
@@ -19,9 +19,9 @@ from sdedge.nas.budget import Costs
 from sdedge.nas.phase import SearchPhase
 from sdedge.nas.strategy import Record
 
-_FACTOR = 10.0
-_GREATEST = 0.03  # decay
-_HELD = 5  # measured epochs whose state is kept: the last one, and four to go back to
+_DECAY_FACTOR = 10.0
+_MAX_DECAY = 0.03
+_STATES_KEPT = 5  # measured epochs whose state is kept: the last one, and four to go back to
 
 
 class AdaptiveSearch(SearchPhase):
@@ -61,7 +61,7 @@ class AdaptiveSearch(SearchPhase):
         if found:
             self.course.append({"epoch": epoch + 1, **found})
             self.held[epoch] = {name: tensor.clone() for name, tensor in super().state().items()}
-            self.held = dict(sorted(self.held.items())[-_HELD:])
+            self.held = dict(sorted(self.held.items())[-_STATES_KEPT:])
         return found
 
     def end_epoch(self, epoch: int) -> dict[str, Any]:
@@ -96,8 +96,8 @@ class AdaptiveSearch(SearchPhase):
 
     @property
     def _more_decay(self) -> float:
-        # Rounded, as 3e-4 * 10 * 10 is a little less than the greatest, and would go back again.
-        return min(round(_FACTOR * self._decay, 9), _GREATEST)
+        # Rounded, as 3e-4 * 10 * 10 is a little less than the maximum, and would go back again.
+        return min(round(_DECAY_FACTOR * self._decay, 9), _MAX_DECAY)
 
     def _set(self, repeated: int, decay: float) -> None:
         self.repeated = repeated

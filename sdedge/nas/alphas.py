@@ -8,8 +8,8 @@ from torch import Tensor
 
 from sdedge.space.space import SearchSpace
 
-# Cell type -> (edges, operations) logits, shared by all cells of the type; a strategy may have
-# vectors beside these matrices.
+# Cell type -> (edges, operations) logits, shared by all cells of the type; a strategy may add
+# vectors to these matrices.
 Alphas = Mapping[str, Tensor]
 
 

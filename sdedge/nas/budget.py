@@ -7,8 +7,8 @@ they are costs of, and on which device, is no business of the search.
 Two readings of one table do two jobs. The cost of the cell that the present alphas derive to says
 whether a limit is met, and moves its multiplier (dual ascent). The expected cost is differentiable
 and says which way is cheaper; while alpha is flat it is far from the derived cell's, so it judges
-nothing. Both are shares of the limit, and the slope of the expected cost is scaled to the size of
-the task's gradient, so neither milliseconds nor bytes need a coefficient of their own.
+nothing. Both are shares of the limit, and the gradient of the expected cost is scaled to the size
+of the task's, so neither milliseconds nor bytes need a coefficient of their own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,9 +36,9 @@ ADJUSTMENTS = 10
 # What one look adds to a multiplier for a cost of twice the limit or more; less in proportion.
 _RATE = 0.5
 # A multiplier of 1 weighs the cost like the task; more than this would leave nothing of the task.
-_GREATEST = 4.0
+_MAX_MULTIPLIER = 4.0
 _OPERATIONS_A_NODE = 2
-_LEAST_SLOPE = 1e-12
+_MIN_NORM = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +55,11 @@ class Costs:
         return self.fixed + sum(self.prices[place][name] for place, name in places(genotype))
 
     @property
-    def greatest(self) -> float:
-        """The figure of the dearest cell there is."""
-        dearest = {place: max(prices.values()) for place, prices in self.prices.items()}
-        reduce = max(dearest["reduce"], dearest["reduce_strided"])
-        return self.fixed + NODES * _OPERATIONS_A_NODE * (dearest["normal"] + reduce)
+    def maximum(self) -> float:
+        """The figure of the most expensive cell."""
+        highest = {place: max(prices.values()) for place, prices in self.prices.items()}
+        reduce = max(highest["reduce"], highest["reduce_strided"])
+        return self.fixed + NODES * _OPERATIONS_A_NODE * (highest["normal"] + reduce)
 
     @classmethod
     def from_dict(cls, data: object, *, source: str) -> "Costs":
@@ -127,24 +127,24 @@ class Budget(nn.Module):
     def adjust(self, genotype: Architecture) -> None:
         """Raise the multiplier of each limit that the derived cell breaks, lower the others."""
         excess = self._tensor(self.derived(genotype)).sub(1).clamp(-1, 1)
-        self.multipliers.add_(_RATE * excess).clamp_(0, _GREATEST)
+        self.multipliers.add_(_RATE * excess).clamp_(0, _MAX_MULTIPLIER)
 
     def weigh(
         self, gradients: Sequence[Tensor], weights: MixingWeights, alphas: Sequence[Tensor]
     ) -> list[Tensor]:
-        """The task's gradients for alpha, and on top the slope of the expected costs.
+        """The task's gradients for alpha, plus those of the expected costs.
 
-        Each slope is brought to the length of the task's gradient and then multiplied. Waits for
-        no device, so a CUDA graph can hold it; multipliers stay where they are in memory.
+        Each of the latter is scaled to the norm of the task's and then multiplied. Waits for no
+        device, so a CUDA graph can hold it; multipliers stay where they are in memory.
         """
-        length = nn.utils.get_total_norm(gradients)
+        norm = nn.utils.get_total_norm(gradients)
         total = list(gradients)
         for multiplier, share in zip(self.multipliers, self.expected(weights), strict=True):
-            slopes = torch.autograd.grad(
+            of_cost = torch.autograd.grad(
                 share, alphas, retain_graph=True, allow_unused=True, materialize_grads=True
             )
-            scale = multiplier * length / nn.utils.get_total_norm(slopes).clamp_min(_LEAST_SLOPE)
-            total = [(t + scale * s).to(t.dtype) for t, s in zip(total, slopes, strict=True)]
+            scale = multiplier * norm / nn.utils.get_total_norm(of_cost).clamp_min(_MIN_NORM)
+            total = [(t + scale * c).to(t.dtype) for t, c in zip(total, of_cost, strict=True)]
         return total
 
     def report(self, weights: MixingWeights, genotype: Architecture) -> dict[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""A second network beside the supernet: that of the architecture which alpha derives to."""
+"""A second network that trains with the supernet: the one that alpha derives to."""
 
 import torch
 from torch import Tensor, nn

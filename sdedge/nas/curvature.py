@@ -1,4 +1,4 @@
-"""How sharply the search loss bends in alpha: the largest eigenvalue of its Hessian."""
+"""How sharp the search loss is in alpha: the largest eigenvalue of its Hessian."""
 
 from collections.abc import Callable
 
@@ -18,18 +18,19 @@ def largest_eigenvalue(
     """
     basis = [start / start.norm()]
     diagonal: list[Tensor] = []
-    beside: list[Tensor] = []
+    off_diagonal: list[Tensor] = []
     for _ in range(min(steps, start.numel())):
         vector = product(basis[-1])
         diagonal.append(vector @ basis[-1])
         for _ in range(2):  # once leaves rounding errors behind, which grow
-            for known in basis:
-                vector = vector - (vector @ known) * known
+            for earlier in basis:
+                vector = vector - (vector @ earlier) * earlier
         length = vector.norm()
         if length <= 1e-6 * torch.stack(diagonal).abs().max():
             break
-        beside.append(length)
+        off_diagonal.append(length)
         basis.append(vector / length)
-    off = torch.stack(beside[: len(diagonal) - 1]) if len(diagonal) > 1 else start.new_zeros(0)
+    size = len(diagonal)
+    off = torch.stack(off_diagonal[: size - 1]) if size > 1 else start.new_zeros(0)
     matrix = torch.diag(torch.stack(diagonal)) + torch.diag(off, 1) + torch.diag(off, -1)
     return float(torch.linalg.eigvalsh(matrix.double())[-1])

@@ -17,7 +17,7 @@ class Trait(Enum):
     PARTIAL_CHANNELS = auto()
     EXTRA_OPERATIONS = auto()  # the supernet has operations beyond those of the space
     SECOND_ORDER = auto()
-    COMPANION = auto()  # the derived network learns beside the supernet
+    COMPANION = auto()  # the derived network trains with the supernet
     STAGES = auto()
     STOP = auto()  # the search may end before its last epoch
     GO_BACK = auto()  # the search may restore an earlier epoch

@@ -32,6 +32,8 @@ class SearchSpace(ABC):
     cell_types: ClassVar[tuple[str, ...]]
     inputs: ClassVar[tuple[int, ...]]
     """Edges that enter each node, whose rows of alpha follow one another."""
+    edges_kept: ClassVar[int]
+    """How many of a node's edges an architecture keeps at most."""
     architecture: ClassVar[type[Architecture]]
 
     def __post_init__(self) -> None:

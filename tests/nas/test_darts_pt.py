@@ -33,7 +33,7 @@ from sdedge.space.nasbench201.cell import Nb201Cell
 from sdedge.space.spaces import SPACES
 from sdedge.space.supernet import MixingWeights
 
-NODES = edges_of_nodes(SPACES["darts"].inputs)
+NODES = edges_of_nodes(SPACES["darts"])
 
 
 def deciding(**settings: Any) -> Bilevel:
@@ -134,7 +134,7 @@ def test_decisions_are_spread_over_the_epochs_and_end_with_a_cell(epochs: int) -
     worth = worth_of(bilevel)
     counts = []
     for epoch in range(epochs):
-        decide_by_removal(bilevel, epoch, epochs, partial(sum_of_worth, worth), nodes=NODES)
+        decide_by_removal(bilevel, epoch, epochs, partial(sum_of_worth, worth))
         open_edges = {
             int((decided == UNDECIDED).any(dim=1).sum())
             for decided in bilevel.fixed_weights.values()
@@ -167,7 +167,7 @@ def test_edges_are_decided_in_a_random_order() -> None:
         for epoch in range(17):
             torch.manual_seed(100 * seed + epoch)
             before = bilevel.fixed_weights["normal"].clone()
-            decide_by_removal(bilevel, epoch, 17, partial(sum_of_worth, worth), nodes=NODES)
+            decide_by_removal(bilevel, epoch, 17, partial(sum_of_worth, worth))
             order.append((bilevel.fixed_weights["normal"] != before).any(dim=1).nonzero()[0].item())
         orders.append(order)
     assert orders[0] == orders[1] != orders[2]

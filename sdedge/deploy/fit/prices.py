@@ -80,7 +80,7 @@ def _fit_costs(requirements: Requirements, channels: int, cells: int) -> dict[st
         error = float(np.median(np.abs(features @ solution[:, i] / figures[:, i] - 1)))
         priced = Costs(limit=check.allowed, fixed=fixed, prices=tables, error=error)
         # Of what the device has, only what a search could use up.
-        if check.limit in requirements.limits.active or priced.greatest > check.allowed:
+        if check.limit in requirements.limits.active or priced.maximum > check.allowed:
             costs[check.limit] = priced
     return costs
 

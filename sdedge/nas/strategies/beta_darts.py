@@ -1,7 +1,7 @@
 """beta-DARTS: beta-decay regularisation (Ye et al., 2022), https://arxiv.org/abs/2203.01665
 
 Alpha also descends the mean over edges of logsumexp(alpha), whose gradient is the softmax: it pulls
-all mixing weights together, more and more as the search goes on (eq. 13 and section 3.4).
+all mixing weights together, more and more as the search proceeds (eq. 13 and section 3.4).
 """
 
 from dataclasses import replace

@@ -1,6 +1,6 @@
 """CDARTS: search and evaluation teach each other (Yu et al., 2022), https://arxiv.org/abs/2006.10724
 
-Beside the supernet learns the network that alpha derives to (the paper's evaluation network). Both
+The network that alpha derives to, the paper's evaluation network, trains with the supernet. Both
 descend the task's loss, and the divergence of their class scores (eq. 5), by which alpha hears how
 the derived network does. Skips and pools are held back at first by an L1 penalty on their alphas.
 The paper gives the evaluation network a depth of its own and trains it on the search half; here it
@@ -48,7 +48,7 @@ def evaluation_loss(
 CDARTS = replace(
     DARTS,
     name="cdarts",
-    summary="the derived network learns beside the supernet, and each teaches the other",
+    summary="the derived network trains with the supernet, and each teaches the other",
     paper="https://arxiv.org/abs/2006.10724",
     settings={"batch_size": 128, "weight_lr": 0.05, "alpha_lr": 6e-4},
     conflicts={

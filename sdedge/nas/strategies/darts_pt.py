@@ -12,7 +12,6 @@ decided there. A budget weighs on alpha, and so on no decision.
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from math import ceil
 
 import torch
@@ -24,24 +23,20 @@ from sdedge.nas.state import Score, SearchState
 from sdedge.nas.strategies.darts import DARTS
 from sdedge.nas.strategy import Stage, Strategy
 from sdedge.nas.traits import Trait
-from sdedge.operations import DARTS as DARTS_SPACE
-from sdedge.space.spaces import get_space
+from sdedge.space.space import SearchSpace
 from sdedge.space.supernet import MixingWeights
 
 _EPOCHS = (50, 81)
 _NONE = 0
-_EDGES_KEPT = 2  # by a node of the DARTS space
 
 
 def search_and_decide(config: SearchConfig) -> list[Stage]:
     """Fifty of 131 epochs as DARTS, and the others, with a tenth of the rate, for decisions."""
     first = max(1, round(config.epochs * _EPOCHS[0] / sum(_EPOCHS)))
-    # In nas-bench-201 a node sums all its edges.
-    nodes = edges_of_nodes(get_space(config.space).inputs) if config.space == DARTS_SPACE else []
 
     def deciding(strategy: Strategy) -> Strategy:
         # A perturbation would put weight on what was removed.
-        return replace(strategy, perturb=None, on_epoch_end=partial(decide_by_removal, nodes=nodes))
+        return replace(strategy, perturb=None, on_epoch_end=decide_by_removal)
 
     return [
         Stage(epochs=first),
@@ -54,20 +49,19 @@ def search_and_decide(config: SearchConfig) -> list[Stage]:
     ]
 
 
-def edges_of_nodes(inputs: Sequence[int]) -> list[list[int]]:
-    """Numbers of the edges that enter each node which has more than two."""
-    numbers = iter(range(sum(inputs)))
-    nodes = [[next(numbers) for _ in range(count)] for count in inputs]
-    return [edges for edges in nodes if len(edges) > _EDGES_KEPT]
+def edges_of_nodes(space: SearchSpace) -> list[list[int]]:
+    """Numbers of the edges that enter each node which has more than it keeps."""
+    numbers = iter(range(space.edges))
+    nodes = [[next(numbers) for _ in range(count)] for count in space.inputs]
+    return [edges for edges in nodes if len(edges) > space.edges_kept]
 
 
-def decide_by_removal(
-    state: SearchState, epoch: int, epochs: int, score: Score, *, nodes: Sequence[Sequence[int]]
-) -> None:
-    """Take this epoch's share of the decisions: first on each edge, then on each of `nodes`.
+def decide_by_removal(state: SearchState, epoch: int, epochs: int, score: Score) -> None:
+    """Take this epoch's share of the decisions: first on each edge, then on each node.
 
     They are spread evenly over the epochs, the first right after the first of them.
     """
+    nodes, kept = edges_of_nodes(state.space), state.space.edges_kept
     draw = random.Random(int(torch.randint(2**31, ())))  # scoring seeds torch's own numbers
     (edges,) = {len(decided) for decided in state.fixed_weights.values()}
     share = (edges + len(nodes)) / epochs
@@ -76,7 +70,7 @@ def decide_by_removal(
             if turn < edges:
                 decide_operation(state, kind, draw.choice(_open_edges(decided)), score)
             else:
-                decide_topology(state, kind, draw.choice(_open_nodes(decided, nodes)), score)
+                decide_topology(state, kind, draw.choice(_open_nodes(decided, nodes, kept)), score)
 
 
 def decide_operation(state: SearchState, kind: str, edge: int, score: Score) -> None:
@@ -90,9 +84,9 @@ def decide_operation(state: SearchState, kind: str, edge: int, score: Score) -> 
 
 
 def decide_topology(state: SearchState, kind: str, edges: Sequence[int], score: Score) -> None:
-    """Of the edges of a node, remove the one whose removal leaves the highest score, to two."""
+    """Remove the edge of a node whose removal leaves the highest score, down to what it keeps."""
     left = list(edges)
-    while len(left) > _EDGES_KEPT:
+    while len(left) > state.space.edges_kept:
         weights = state.mixing_weights()
         removed = max(left, key=_scored(score, weights, kind))
         state.fixed_weights[kind][removed] = 0.0
@@ -114,9 +108,9 @@ def _open_edges(decided: Tensor) -> list[int]:
     return [edge for edge, row in enumerate(decided.tolist()) if UNDECIDED in row]
 
 
-def _open_nodes(decided: Tensor, nodes: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+def _open_nodes(decided: Tensor, nodes: Sequence[Sequence[int]], kept: int) -> list[Sequence[int]]:
     has_operation = decided.any(dim=1).tolist()
-    return [edges for edges in nodes if sum(has_operation[e] for e in edges) > _EDGES_KEPT]
+    return [edges for edges in nodes if sum(has_operation[e] for e in edges) > kept]
 
 
 DARTS_PT = replace(

@@ -1,7 +1,7 @@
 """SDARTS: perturbed alphas smooth the landscape (Chen and Hsieh, 2020), https://arxiv.org/abs/2002.05283
 
 The step of the supernet's weights takes mixing weights moved within a box around the present ones,
-at random (RS, eq. 5) or where the training loss is greatest (ADV, eq. 6). Alpha's own step is that
+at random (RS, eq. 5) or where the training loss is highest (ADV, eq. 6). Alpha's own step is that
 of DARTS.
 """
 

@@ -14,7 +14,7 @@ from sdedge.nas.tasks.proxy import Normalisation, ProxyTask
 from sdedge.nas.tasks.task import TaskBatch, TaskSetting
 
 _STEP = 10
-# a -> least and greatest b of the cells' centres.
+# a -> lowest and highest b of the cells' centres.
 _B_RANGE = {
     -90: (50, 90),
     -80: (20, 90),
@@ -37,11 +37,9 @@ _B_RANGE = {
     90: (-110, 70),
     100: (-90, 0),
 }
-CENTRES = tuple(
-    (a, b) for a, (least, most) in _B_RANGE.items() for b in range(least, most + 1, _STEP)
-)
+CENTRES = tuple((a, b) for a, (low, high) in _B_RANGE.items() for b in range(low, high + 1, _STEP))
 
-_LEAST_A, _MOST_A, _LEAST_B, _MOST_B = -90, 100, -110, 100
+_MIN_A, _MAX_A, _MIN_B, _MAX_B = -90, 100, -110, 100
 
 # Linear sRGB to XYZ (IEC 61966-2-1); a row's sum is the white point D65.
 _XYZ = (
@@ -106,8 +104,8 @@ class ColorizationTask(ProxyTask):
     def _nearest(self, a: Tensor, b: Tensor) -> Tensor:
         """Which centre is nearest; of the shape of a and b."""
         rows, columns = self.cells.shape
-        row = ((a - _LEAST_A) / _STEP).round().long().clamp(0, rows - 1)
-        column = ((b - _LEAST_B) / _STEP).round().long().clamp(0, columns - 1)
+        row = ((a - _MIN_A) / _STEP).round().long().clamp(0, rows - 1)
+        column = ((b - _MIN_B) / _STEP).round().long().clamp(0, columns - 1)
         return self.cells[row, column]
 
 
@@ -116,8 +114,8 @@ def _cells() -> Tensor:
 
     All colours of sRGB round to a point that is a centre itself, and so the nearest one.
     """
-    a = torch.arange(_LEAST_A, _MOST_A + 1, _STEP, dtype=torch.float64)
-    b = torch.arange(_LEAST_B, _MOST_B + 1, _STEP, dtype=torch.float64)
+    a = torch.arange(_MIN_A, _MAX_A + 1, _STEP, dtype=torch.float64)
+    b = torch.arange(_MIN_B, _MAX_B + 1, _STEP, dtype=torch.float64)
     centres = torch.tensor(CENTRES, dtype=torch.float64)
     distance = torch.cdist(torch.cartesian_prod(a, b), centres)
     return distance.argmin(dim=1).view(len(a), len(b))

@@ -22,7 +22,7 @@ _TILE_SHARE = 0.76  # of a patch's side: 12 of 16 pixels on CIFAR, 64 of 85 in U
 _GREY_PROBABILITY = 0.3
 _GREY = (0.2125, 0.7154, 0.0721)  # luminance of linear RGB primaries (ITU-R BT.709)
 # One grey level in one pixel of a tile spreads more; it only keeps a flat tile at zero.
-_LEAST_SPREAD = 1e-5
+_MIN_SPREAD = 1e-5
 
 # Tile k goes to slot PERMUTATIONS[label][k]; in lexicographic order.
 PERMUTATIONS = tuple(permutations(range(_TILES)))
@@ -92,5 +92,5 @@ class JigsawTask(ProxyTask):
 def _normalised(tiles: Tensor) -> Tensor:
     """Every tile at mean 0 and standard deviation 1 over its pixels and channels."""
     each = (2, 3, 4)
-    spread = tiles.std(dim=each, correction=0, keepdim=True).clamp_min(_LEAST_SPREAD)
+    spread = tiles.std(dim=each, correction=0, keepdim=True).clamp_min(_MIN_SPREAD)
     return (tiles - tiles.mean(dim=each, keepdim=True)) / spread

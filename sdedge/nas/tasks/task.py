@@ -10,7 +10,7 @@ from sdedge.data.dataset import Channels
 from sdedge.space.supernet import SupernetOutput
 
 # Keeps the harmonising factor finite when the second loss has reached zero.
-_LEAST_LOSS = 1e-12
+_MIN_LOSS = 1e-12
 
 
 class TaskSetting(NamedTuple):
@@ -62,7 +62,7 @@ def harmonise(classification: Tensor, other: Tensor) -> Tensor:
     The value is exactly twice the first loss; the gradient is that of
     classification + (classification / other).detach() * other.
     """
-    scale = (classification / other.clamp_min(_LEAST_LOSS)).detach()
+    scale = (classification / other.clamp_min(_MIN_LOSS)).detach()
     # Added as x - x.detach(), a loss gives its gradient and nothing to the value.
     return (
         2 * classification.detach()
@@ -72,5 +72,5 @@ def harmonise(classification: Tensor, other: Tensor) -> Tensor:
 
 
 def accuracy(scores: Tensor, labels: Tensor) -> Tensor:
-    """The share of scores (rows, classes) that are greatest at the label of their row."""
+    """The share of scores (rows, classes) that are highest at the label of their row."""
     return (scores.detach().argmax(dim=1) == labels).double().mean()

@@ -28,6 +28,7 @@ class DartsSpace(SearchSpace):
     name = DARTS
     cell_types = CELL_TYPES
     inputs = tuple(2 + node for node in range(NODES))
+    edges_kept = 2
     architecture = Genotype
 
     def supernet(

@@ -27,6 +27,7 @@ class Nb201Space(SearchSpace):
     name = NAS_BENCH_201
     cell_types = (CELL_TYPE,)
     inputs = tuple(range(1, NODES))
+    edges_kept = NODES - 1  # all
     architecture = Nb201Cell
 
     def supernet(
