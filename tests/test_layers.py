@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 # From top to bottom; a module may import from its own group and from the layers below it.
 LAYERS: list[dict[str, tuple[str, ...]]] = [
     {"cli": ("sdedge.cli", "sdedge.__main__")},
+    {"api": ("sdedge.__init__",)},
     {"pipeline": ("sdedge.pipeline",)},
     {
         "analysis": ("sdedge.analysis",),
@@ -60,7 +61,6 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
             "sdedge.resources",
             "sdedge.schema",
             "sdedge.version",
-            "sdedge.__init__",
         )
     },
 ]

@@ -1,6 +1,8 @@
 """Names and folders to data sets."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
@@ -15,19 +17,21 @@ from sdedge.errors import ConfigError, DataError
 from sdedge.escape import quoted
 from sdedge.names import find_name, suggestion
 from sdedge.paths import checked_path
+from sdedge.registration import Registration, register
 
 __all__ = [
     "DATASETS",
     "Dataset",
     "DatasetRow",
     "Masks",
+    "NamedDataset",
     "Split",
     "describe_datasets",
     "find_source",
     "load_dataset",
+    "register_dataset",
 ]
 
-DATASETS = (*CIFAR, "shapes")
 _MIN_SIZE, _MAX_SIZE = 8, 2048
 _CACHE_FOLDER, _INDEX_FOLDER = "cache", "content"
 
@@ -42,6 +46,17 @@ class DatasetRow(TypedDict):
     where: str
     on_disk: bool
     needs_download: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedDataset:
+    """A data set that is opened by name, not as a folder."""
+
+    source: Callable[[Path, int | None, int], Source]
+    """From the data root, the image size in pixels (None: its own) and the seed."""
+
+    describe: Callable[[Path], DatasetRow]
+    """What `sdedge datasets` shows of it, from the data root; opens no image."""
 
 
 def load_dataset(
@@ -72,10 +87,8 @@ def load_dataset(
 
 def find_source(name: str, data_root: Path, image_size: int | None, seed: int) -> Source:
     """What `load_dataset` opens, before anything is decoded; a folder's files are read once."""
-    if name in CIFAR:
-        return cifar_source(name, data_root, image_size)
-    if name == "shapes":
-        return shapes_source(image_size, seed)
+    if name in DATASETS:
+        return DATASETS[name].source(data_root, image_size, seed)
     folder = checked_path(name, error=DataError)
     if folder.is_dir():
         return folder_source(folder, image_size, seed, data_root / _INDEX_FOLDER)
@@ -91,23 +104,14 @@ def find_source(name: str, data_root: Path, image_size: int | None, seed: int) -
 
 def describe_datasets(data_root: Path) -> list[DatasetRow]:
     """The named data sets, then the folders cached under `data_root`; opens no image."""
-    cached = [meta for path in _caches(data_root) if (meta := _meta(path)) is not None]
-    downloaded = [_cifar_row(name, data_root, cached) for name in CIFAR]
-    drawn = DatasetRow(
-        name="shapes",
-        classes=len(CLASSES),
-        images=sum(IMAGES.values()),
-        image_size=SHAPES_SIZE,
-        where="drawn on first use",
-        on_disk=True,
-        needs_download=False,
-    )
-    folders = [_folder_row(meta) for meta in cached if Path(meta.origin).is_dir()]
-    return [*downloaded, drawn, *folders]
+    folders = [_folder_row(meta) for meta in _cached(data_root) if Path(meta.origin).is_dir()]
+    return [*(named.describe(data_root) for named in DATASETS.values()), *folders]
 
 
-def _caches(data_root: Path) -> list[Path]:
-    return sorted((data_root / _CACHE_FOLDER).glob(f"*/{META_FILE}"))
+def _cached(data_root: Path) -> list[Meta]:
+    """What the caches under `data_root` hold; those that opening would rebuild are left out."""
+    files = sorted((data_root / _CACHE_FOLDER).glob(f"*/{META_FILE}"))
+    return [meta for path in files if (meta := _meta(path)) is not None]
 
 
 def _meta(path: Path) -> Meta | None:
@@ -117,10 +121,10 @@ def _meta(path: Path) -> Meta | None:
         return None
 
 
-def _cifar_row(name: str, data_root: Path, cached: list[Meta]) -> DatasetRow:
+def _cifar_row(name: str, data_root: Path) -> DatasetRow:
     cifar = CIFAR[name]
     archive, folder = data_root / cifar.archive, data_root / cifar.folder
-    in_cache = any(meta.origin == cifar.archive for meta in cached)
+    in_cache = any(meta.origin == cifar.archive for meta in _cached(data_root))
     on_disk = in_cache or folder.is_dir() or archive.is_file()
     return DatasetRow(
         name=name,
@@ -143,3 +147,40 @@ def _folder_row(meta: Meta) -> DatasetRow:
         on_disk=True,
         needs_download=False,
     )
+
+
+def _shapes_row(data_root: Path) -> DatasetRow:
+    return DatasetRow(
+        name="shapes",
+        classes=len(CLASSES),
+        images=sum(IMAGES.values()),
+        image_size=SHAPES_SIZE,
+        where="drawn on first use",
+        on_disk=True,
+        needs_download=False,
+    )
+
+
+def _cifar_source(name: str, data_root: Path, image_size: int | None, seed: int) -> Source:
+    return cifar_source(name, data_root, image_size)  # its split is published
+
+
+def _shapes_source(data_root: Path, image_size: int | None, seed: int) -> Source:
+    return shapes_source(image_size, seed)
+
+
+DATASETS: dict[str, NamedDataset] = {
+    **{
+        name: NamedDataset(source=partial(_cifar_source, name), describe=partial(_cifar_row, name))
+        for name in CIFAR
+    },
+    "shapes": NamedDataset(source=_shapes_source, describe=_shapes_row),
+}
+
+
+def register_dataset(name: str, dataset: NamedDataset) -> Registration:
+    """Let `dataset` be opened as `name`; ConfigError for a name that is taken.
+
+    For good, or to the end of a `with` block.
+    """
+    return register(DATASETS, name, dataset, kind="data set")
