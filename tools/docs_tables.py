@@ -12,6 +12,13 @@ from sdedge.comparison.recipes import RECIPES
 from sdedge.deploy.targets.target import list_targets, shipped_target
 from sdedge.nas.strategies import STRATEGIES, incompatible_with
 from sdedge.nas.tasks import TASKS
+from sdedge.operations import (
+    DARTS,
+    DARTS_OPERATIONS,
+    NAS_BENCH_201,
+    NAS_BENCH_201_OPERATIONS,
+    get_operation,
+)
 
 DOCS = Path(__file__).parents[1] / "docs"
 _TABLE = re.compile(r"<!-- (?P<name>[a-z]+) -->\n.*?<!-- end -->", re.DOTALL)
@@ -98,6 +105,19 @@ def recipes() -> str:
     )
 
 
+def operations() -> str:
+    """What an edge may hold, in either space."""
+    rows = [
+        (f"`{space}`", f"`{operation.name}`", f"`{operation.short}`", operation.group or "no edge")
+        for space, names in (
+            (DARTS, DARTS_OPERATIONS),
+            (NAS_BENCH_201, NAS_BENCH_201_OPERATIONS),
+        )
+        for operation in (get_operation(name, space) for name in names)
+    ]
+    return _table(("`--space`", "operation", "in text", "kind"), rows)
+
+
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
@@ -109,6 +129,7 @@ _TABLES: dict[str, Callable[[], str]] = {
     "tasks": tasks,
     "targets": targets,
     "recipes": recipes,
+    "operations": operations,
 }
 
 
