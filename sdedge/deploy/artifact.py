@@ -57,14 +57,14 @@ class Artifact:
         )
 
     @classmethod
-    def of_run(cls, run: RunDir) -> "tuple[Artifact, ...]":
-        """The ONNX files of a run, fp32 first; RunError where it has no export."""
+    def of_run(cls, run: RunDir, image: Sequence[int] | None = None) -> "tuple[Artifact, ...]":
+        """The ONNX files of a run, fp32 first, opened with `image`; RunError without an export."""
         files: dict[Precision, Path] = {
             "fp32": run.require(run.onnx, "export"),
             "int8": run.onnx_int8,
         }
         return tuple(
-            replace(cls.open(file), precision=precision)
+            replace(cls.open(file, image), precision=precision)
             for precision, file in files.items()
             if file.exists()
         )

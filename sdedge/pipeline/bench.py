@@ -79,7 +79,7 @@ def bench(
     """
     held, targets = Limits(**limits), () if target is None else load_targets(target)
     check_precision(precision)
-    network = ExportedNetwork.find(model)
+    network = ExportedNetwork.find(model, shape)
     network.announce(reporter)
     budget = network.budget()
     if not targets and (held.active or partial or (held.confidence and not budget)):
@@ -89,7 +89,7 @@ def bench(
     file = network.file(precision)
     with network.lock():
         judged = predictions = None
-        variants = network.variants(shape) if targets or (verdict and budget) else {}
+        variants = network.variants if targets or (verdict and budget) else {}
         if targets:
             held = limits_or_budget(held, budget, reporter)
             predictions = evaluate_targets(

@@ -5,11 +5,13 @@ No torch is loaded before a budget or a model card needs it.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from sdedge.deploy.fit.evaluate import Variant, read_variants
+from sdedge.deploy.artifact import Artifact
+from sdedge.deploy.fit.evaluate import Variant, variants_of
 from sdedge.deploy.fit.mlperf import Score, score_run
 from sdedge.deploy.ir.graph import Precision
 from sdedge.deploy.latency.profiler import Measurement
@@ -26,10 +28,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExportedNetwork:
-    """A network in ONNX: the export of `run`, or without a run the file `model` of any tool."""
+    """A network in ONNX: the export of `run`, or without a run the file `model` of any tool.
+
+    `shape` gives the three dimensions after the batch of a file that leaves them open, and
+    `opened` is the file where it has been read already.
+    """
 
     run: RunDir | None
     model: Path
+    shape: tuple[int, ...] | None = None
+    opened: tuple[Artifact, ...] = ()
+
+    @cached_property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """Its files, fp32 first, read once; ExportError for one that is no classifier."""
+        if self.opened:
+            return self.opened
+        if self.run:
+            return Artifact.of_run(self.run, self.shape)
+        return (Artifact.open(self.model, self.shape),)
+
+    @cached_property
+    def variants(self) -> dict[Precision, Variant]:
+        """The network in each precision, as quantised where there is no such file."""
+        return variants_of(*self.artifacts)
 
     @property
     def folder(self) -> Path | None:
@@ -37,17 +59,20 @@ class ExportedNetwork:
         return None if self.run is None else self.run.path
 
     @classmethod
-    def find(cls, model: "ModelLike" = None) -> "ExportedNetwork":
+    def find(
+        cls, model: "ModelLike" = None, shape: Sequence[int] | None = None
+    ) -> "ExportedNetwork":
         """The network of a run directory, of a result, of a file, or of the newest run.
 
         Raises RunError where there is no run, or no export in it.
         """
-        if isinstance(model, ExportedNetwork):
-            return model
-        if isinstance(model, str | Path):
-            path = checked_path(model)
-            return cls.of_run(path) if path.is_dir() else cls(None, path)
-        return cls.of_run(model)
+        if isinstance(model, Artifact):
+            network = cls(None, model.path, opened=(model,))
+        elif isinstance(model, str | Path) and not checked_path(model).is_dir():
+            network = cls(None, checked_path(model))
+        else:
+            network = model if isinstance(model, ExportedNetwork) else cls.of_run(model)
+        return network if shape is None else replace(network, shape=tuple(shape))
 
     @classmethod
     def of_run(cls, run: "str | Path | HasRun | None" = None) -> "ExportedNetwork":
@@ -90,10 +115,6 @@ class ExportedNetwork:
             )
         return self.run.onnx_int8
 
-    def variants(self, shape: Sequence[int] | None = None) -> dict[Precision, Variant]:
-        """The network in each precision; `shape` is that of an image, where files leave it open."""
-        return read_variants(self.model, self.run.onnx_int8 if self.run else None, shape)
-
     def measurements(self) -> list[Measurement]:
         """What the run keeps of earlier measurements; BenchError for damaged ones."""
         if self.run is None:
@@ -119,7 +140,7 @@ class ExportedNetwork:
         if self.run is not None and self.run.card.exists():
             from sdedge.deploy.card.write import write_card
 
-            write_card(self.run)
+            write_card(self.run, self.artifacts)
 
 
-ModelLike = str | Path | HasRun | ExportedNetwork | None
+ModelLike = str | Path | HasRun | Artifact | ExportedNetwork | None

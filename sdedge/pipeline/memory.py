@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.ir.graph import Graph
 from sdedge.deploy.memory.plan import MemoryPlan, flash_bytes, plan_memory
 from sdedge.pipeline.exported import ExportedNetwork, ModelLike
@@ -54,14 +53,16 @@ def measure_memory(
     be, quantised throughout. Raises RunError where there is no export, and ExportError for a file
     that is no classifier.
     """
-    network = ExportedNetwork.find(model)
-    graph = read_graph(network.model, shape)
+    network = ExportedNetwork.find(model, shape)
+    artifact = network.artifacts[0]
+    graph, plan = artifact.graph, artifact.memory
     if as_int8:
         graph = graph.as_int8()
+        plan = plan_memory(graph)
     return MemoryResult(
         run=network.folder,
         model=network.model,
         graph=graph,
-        plan=plan_memory(graph),
+        plan=plan,
         flash_bytes=flash_bytes(graph),
     )

@@ -43,13 +43,13 @@ def predict_latency(
 ) -> tuple[TargetReport, ...]:
     """Predict latency (ms), RAM and flash (bytes) of an exported network on devices.
 
-    `model` is a run directory, the result of an earlier link, an ONNX file of any tool, or None
-    for the newest run. `target` is a name, the JSON file of a profile, several of these, or "all".
-    There is a report for each target and each precision that it runs, or for `precision` alone.
-    `shape` gives the three dimensions after the batch of a file that leaves them open, and
-    `partial` leaves out operators that have no cost model. `limits` are the fields of `Limits`,
-    such as max_latency_ms=20; without them those of the run's budget count. A run keeps the
-    reports, and its model card gets them.
+    `model` is a run directory, the result of an earlier link, one of an export's artifacts, an ONNX
+    file of any tool, or None for the newest run. `target` is a name, the JSON file of a profile,
+    several of these, or "all". There is a report for each target and each precision that it runs,
+    or for `precision` alone. `shape` gives the three dimensions after the batch of a file that
+    leaves them open, and `partial` leaves out operators that have no cost model. `limits` are the
+    fields of `Limits`, such as max_latency_ms=20; without them those of the run's budget count. A
+    run keeps the reports, and its model card gets them.
 
     Raises TargetError for a target that is unknown, damaged or cannot predict the network,
     ConfigError for a limit that is out of range, RunError where there is no export, and
@@ -57,12 +57,12 @@ def predict_latency(
     """
     targets, held = load_targets(target), Limits(**limits)
     check_precision(precision)
-    network = ExportedNetwork.find(model)
+    network = ExportedNetwork.find(model, shape)
     network.announce(reporter)
     with network.lock():
         held = limits_or_budget(held, network.budget(), reporter)
         reports = evaluate_targets(
-            network.variants(shape), targets, held, precision=precision, partial=partial
+            network.variants, targets, held, precision=precision, partial=partial
         )
         kept = keep_reports(network, reports)
         network.rewrite_card()

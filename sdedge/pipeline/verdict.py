@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sdedge.deploy.artifact import Artifact
 from sdedge.deploy.fit.check import Fit, Limits, check_fit
-from sdedge.deploy.fit.evaluate import Variant, measured_p50, read_variants
+from sdedge.deploy.fit.evaluate import Variant, measured_p50, variants_of
 from sdedge.deploy.fit.requirements import Requirements
 from sdedge.deploy.ir.graph import Precision
 from sdedge.deploy.latency import profiler
@@ -76,7 +77,7 @@ def check_budget(
     target, limits = requirements.target, requirements.limits
     if confidence is not None:
         limits = replace(limits, confidence=confidence)
-    variant = (variants or read_variants(run.onnx, run.onnx_int8))[requirements.precision]
+    variant = (variants or variants_of(*Artifact.of_run(run)))[requirements.precision]
     fit = check_fit(variant.graph, target, limits, memory=variant.memory)
     measured_ms = None
     if target and target.name == HOST and not variant.if_quantised:

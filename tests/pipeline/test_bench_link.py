@@ -1,8 +1,10 @@
 """bench: what is measured, kept in the run, held against its budget, and said of it."""
 
 import json
+from collections import Counter
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ import torch
 
 from factories.networks import describe
 from sdedge.config import TrainConfig
+from sdedge.deploy import artifact
+from sdedge.deploy.fit import evaluate
 from sdedge.deploy.fit.check import Limits
 from sdedge.deploy.fit.requirements import Requirements
 from sdedge.deploy.formats.onnx.write import to_onnx
@@ -19,6 +23,7 @@ from sdedge.events import Event, Notice
 from sdedge.files import write_json
 from sdedge.pipeline.bench import bench
 from sdedge.pipeline.memory import measure_memory
+from sdedge.pipeline.predict import predict_latency
 from sdedge.run import RunDir
 
 
@@ -115,3 +120,36 @@ def test_memory_is_that_of_the_file_or_as_it_would_be_quantised(run: RunDir) -> 
     assert (plain.run, plain.model) == (run.path, run.onnx)
     assert plain.plan.peak_ram_bytes == 4 * quantised.plan.peak_ram_bytes
     assert plain.to_dict()["flash_bytes"] == plain.flash_bytes > quantised.flash_bytes
+
+
+def test_a_file_is_read_once_and_planned_once_in_each_precision(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_parameters(run, 1)
+    calls: Counter[str] = Counter()
+
+    def count(module: ModuleType, name: str) -> None:
+        work = getattr(module, name)
+
+        def counted(*arguments: Any, **settings: Any) -> Any:
+            calls[name] += 1
+            return work(*arguments, **settings)
+
+        monkeypatch.setattr(module, name, counted)
+
+    count(artifact, "read_graph")
+    for module in (artifact, evaluate):
+        count(module, "plan_memory")
+    boards = ["pi4", "pi5", "watch", "imx8mp"]
+    result = bench(run.path, threads=1, profile=False, target=boards)
+    assert len(result.predictions) == 2 * len(boards)
+    assert result.verdict is not None
+    assert "Predicted, not measured" in run.card.read_text()
+    assert calls == {"read_graph": 1, "plan_memory": 2}
+
+
+def test_an_artifact_is_predicted_and_planned_without_its_file(run: RunDir) -> None:
+    opened = artifact.Artifact.open(run.onnx)
+    run.onnx.unlink()
+    (report,) = predict_latency(opened, "pi4", precision="fp32")
+    assert report.fit.memory is opened.memory is measure_memory(opened).plan

@@ -25,11 +25,10 @@ from onnx import helper
 
 from sdedge.data.augment import Preprocess
 from sdedge.data.dataset import Split
+from sdedge.deploy.artifact import Artifact
 from sdedge.deploy.board.micro import micro_models
-from sdedge.deploy.formats.onnx.metadata import read_metadata
 from sdedge.deploy.formats.onnx.reader import contained
 from sdedge.deploy.formats.onnx.reader.classifier import parse_model
-from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.formats.onnx.reader.native import NativeError
 from sdedge.deploy.latency.bench import random_image
 from sdedge.deploy.latency.profiler import BENCH_SCRIPT
@@ -96,22 +95,21 @@ def bundle_run(run: RunDir, split: Split, path: Path | None = None) -> tuple[Pat
     `path` None takes bundle.zip in the run directory. Returns the zip and the names of the
     networks in it. Raises what `write_bundle` does, and ExportError for a damaged model.
     """
-    models = [file for file in (run.onnx, run.onnx_int8) if file.exists()]
-    metadata = read_metadata(run.onnx)
+    models = Artifact.of_run(run)
+    metadata = models[0].metadata()
     expected = (1, 3, metadata.image_size, metadata.image_size)
-    for file in models:
-        graph = read_graph(file)  # which says what is wrong with a damaged one
-        if (taken := graph.values[graph.inputs[0]].shape) != expected:
+    for model in models:
+        if (taken := model.graph.values[model.graph.inputs[0]].shape) != expected:
             raise ExportError(
-                f"{file} takes images of shape {taken[1:]}, and {run.onnx} says that they are "
-                f"{expected[1:]}; make both again with `sdedge export`"
+                f"{model.path} takes images of shape {taken[1:]}, and {run.onnx} says that they "
+                f"are {expected[1:]}; make both again with `sdedge export`"
             )
     identity = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     mean, std = identity if metadata.normalized_in_graph else (metadata.mean, metadata.std)
     prepare = Preprocess(mean, std, metadata.image_size, None, torch.device("cpu"))
     rows = np.unique(np.linspace(0, len(split.labels) - 1, CANDIDATES).astype(np.intp))
     images = prepare(torch.from_numpy(split.images[rows])).contiguous().numpy()
-    contents = {file.name: file.read_bytes() for file in models}
+    contents = {model.path.name: model.data for model in models}
     return write_bundle(path or run.bundle, contents, images), [*contents]
 
 

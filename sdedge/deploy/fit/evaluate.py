@@ -75,20 +75,6 @@ class TargetReport:
         }
 
 
-def read_variants(
-    model: Path, quantised: Path | None = None, image: Sequence[int] | None = None
-) -> dict[Precision, Variant]:
-    """The network of an ONNX file, and its int8 variant: of `quantised` if there is such a file.
-
-    A model that is itself int8 has that variant alone. `image` is that of `read_graph`, whose
-    ExportError it raises.
-    """
-    network = Artifact.open(model, image)
-    if quantised is None or not quantised.exists():
-        return variants_of(network)
-    return variants_of(network, Artifact.open(quantised, image))
-
-
 def variants_of(network: Artifact, int8: Artifact | None = None) -> dict[Precision, Variant]:
     """The network of a file in each precision, where `int8` is its quantised file, if there is one.
 
