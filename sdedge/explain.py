@@ -1,4 +1,4 @@
-"""What does not fit a type, for people: where it is, what it is, and what it must be. No torch."""
+"""Which part of a JSON value does not fit a type: where, what it is, what it must be. No torch."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -21,14 +21,14 @@ _NOUNS = {
     type(None): "null",
 }
 _LISTS, _OBJECTS = (list, tuple), (dict, Mapping)
-_OPTIONAL = object()  # stands for a field that is left out, as it may be
+_OPTIONAL = object()  # in the place of an optional field that is absent
 _Part = tuple[str, object, Any]  # where in the whole, the value there, its type
 
 
 def explain(value: object, kind: Any, *, reason: str, where: str = "") -> str:
     """The first part of a JSON `value` that does not fit `kind`: "rates.error.low is missing".
 
-    `reason` is told where every part fits, and the whole does not.
+    It is `reason` where every part fits and the whole does not: a rule of a dataclass is broken.
     """
     for name, member, of in _parts(value, kind):
         place = f"{where}{name}".removeprefix(".")
@@ -42,7 +42,7 @@ def explain(value: object, kind: Any, *, reason: str, where: str = "") -> str:
 
 
 def unknown_field(value: object, kind: Any, *, where: str = "") -> str | None:
-    """The first field of a JSON `value` that `kind` does not have, and what may have been meant."""
+    """The first field of a JSON `value` that `kind` does not have, with the closest that it has."""
     known = _container(kind, value)
     if is_dataclass(known) and isinstance(value, Mapping):
         names = [field.name for field in fields(known)]
@@ -120,7 +120,7 @@ def _default(field: Field[Any]) -> object:
 
 
 def _container(kind: Any, value: object) -> Any:
-    """What in `kind`, less its bounds, a list or an object is read as."""
+    """The type in `kind`, without its bounds, as which a list or an object is read."""
     if get_origin(kind) is Annotated:
         return get_args(kind)[0]
     if get_origin(kind) not in (Union, UnionType):

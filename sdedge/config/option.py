@@ -1,4 +1,4 @@
-"""Settings that have an option of their own on the command line, declared with its help."""
+"""Declares that a setting has an option of its own on the command line, with its help."""
 
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
@@ -14,8 +14,8 @@ class Option:
     """What the command line says of a setting."""
 
     help: str
-    metavar: str | None = None  # for the value; None: its type
-    flag: str | None = None  # where it is not spelled as the setting: "--int8/--fp32"
+    metavar: str | None = None  # stands for the value; None: its type
+    flag: str | None = None  # such as "--int8/--fp32"; None: the name of the setting
 
 
 def option(default: T, help: str, *, metavar: str | None = None, flag: str | None = None) -> T:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from sdedge.training.ema import Ema
 
@@ -32,6 +33,30 @@ def test_the_average_is_that_of_its_closed_form(decay: float, updates: int) -> N
         kept = min(decay, (1 + update) / (10 + update))
         expected = kept * expected + (1 - kept) * update
     torch.testing.assert_close(ema.tensors()["weight"].double(), expected, rtol=1e-5, atol=0)
+
+
+def test_the_average_is_that_of_torch_bit_for_bit() -> None:
+    def average(averaged: list[Tensor], live: list[Tensor], count: Tensor | int) -> None:
+        updates = int(count)  # starts at 1: torch copies the weights where it is 0
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, live, 1 - min(0.9, (1 + updates) / (10 + updates)))
+        else:
+            torch._foreach_copy_(averaged, live)
+
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    ema = Ema(network, 0.9)
+    expected = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+    expected.n_averaged.fill_(1)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for _ in range(12):
+        network(torch.randn(2, 3, 5, 5)).square().mean().backward()
+        optimizer.step()
+        ema.update()
+        expected.update_parameters(network)
+    tensors = ema.tensors()
+    for name, tensor in expected.module.state_dict().items():
+        assert torch.equal(tensors[name], tensor), name
 
 
 def test_statistics_are_averaged_and_counters_copied() -> None:
