@@ -1,28 +1,15 @@
 """sdedge genotype show | count | list"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from sdedge.bounds import Classes
 from sdedge.cli import options
 from sdedge.cli.app import App
 from sdedge.cli.output import cell_text, console, guarded, print_json, shown, table
-from sdedge.config import TrainConfig, check_setting
-from sdedge.errors import ConfigError
-from sdedge.run import RunDir, read_json
 
 app = App(no_args_is_help=True, help="Show, draw and count genotypes.")
-
-_DEFAULT_SIZE: dict[str, Any] = {
-    "cells": 20,
-    "channels": 36,
-    "classes": 10,
-    "stem": "cifar",
-    "image_size": 32,
-}
-_PAPERS = "the papers' networks for CIFAR-10"
 
 Name = Annotated[str, typer.Argument(help="Published name, JSON file or run directory.")]
 
@@ -73,10 +60,8 @@ def count(
 
     For a run, of its own network; for a cell alone, of the papers' for CIFAR-10.
     """
-    from sdedge.genotype import load_genotype, named_run
-    from sdedge.space.darts.counting import count_genotype
+    from sdedge.pipeline.count import count as count_network
 
-    genotype = load_genotype(name)
     given = {
         "cells": cells,
         "channels": channels,
@@ -84,26 +69,11 @@ def count(
         "stem": stem,
         "image_size": image_size,
     }
-    path = named_run(name)
-    own, source = own_size(RunDir(path)) if path else ({}, _PAPERS)
-    size = {**_DEFAULT_SIZE, **own, **{k: v for k, v in given.items() if v is not None}}
-    if size["classes"] < 2:
-        raise ConfigError(f"classes is {size['classes']}; it must be at least 2")
-    check_setting("classes", size["classes"], Classes)
-    TrainConfig(**{name: value for name, value in size.items() if name != "classes"})
-    counts = count_genotype(genotype, **size)
+    result = count_network(name, **given)
     if json_output:
-        print_json(
-            {
-                "genotype": name,
-                "params": counts.params,
-                "macs": counts.macs,
-                **size,
-                "size_from": source,
-            }
-        )
+        print_json(result.to_dict())
         return
-    out = console()
+    out, counts, size = console(), result.counts, result.size
     out.print(
         f"{shown(name)}: {counts.params:,} parameters, {counts.macs:,} multiply-accumulates "
         f"({size['cells']} cells, {size['channels']} channels, {size['classes']} classes, "
@@ -111,37 +81,7 @@ def count(
     )
     changed = [option for option, value in given.items() if value is not None]
     but = f"; {', '.join(changed)} as given" if changed else ""
-    out.print(f"[dim]sizes are those of {source}{but}[/dim]")
-
-
-def own_size(run: RunDir) -> tuple[dict[str, Any], str]:
-    """Width, depth and the rest of the network of `run` as far as known, and where from.
-
-    Raises RunError for a damaged file.
-    """
-    if run.weights.exists():
-        from sdedge.checkpoint import read_checkpoint
-        from sdedge.space.saved import NetworkDescription
-
-        header = read_checkpoint(run.weights).header
-        network = NetworkDescription.from_dict(header, source=str(run.weights))
-        sizes = {name: getattr(network, name) for name in _DEFAULT_SIZE}
-        return {**sizes, "classes": len(network.classes)}, "the run's trained network"
-    if trained := run.phases().get("train"):
-        config = TrainConfig.from_dict(trained, source=str(run.config))
-        known = {name: getattr(config, name) for name in ("cells", "channels", "stem")}
-        if config.image_size is not None:
-            known["image_size"] = config.image_size
-        return known, "the run's training, which is not finished"
-    budget = run.budget
-    plan = read_json(budget) if budget.exists() else {}
-    if chosen := plan.get("chosen"):
-        from sdedge.deploy.fit.requirements import Requirements
-
-        Requirements.from_dict(plan, source=str(budget))  # checks the sizes in it, too
-        names = ("cells", "channels", "classes", "image_size")
-        return {name: {**plan, **chosen}[name] for name in names}, "the run's budget"
-    return {}, f"{_PAPERS}, as the run has none yet"
+    out.print(f"[dim]sizes are those of {result.source}{but}[/dim]")
 
 
 @app.command("list")

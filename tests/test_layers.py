@@ -144,6 +144,13 @@ def test_files_of_the_command_line_are_short(file: Path) -> None:
     assert len(file.read_text(encoding="utf-8").splitlines()) <= 200
 
 
+@pytest.mark.parametrize("file", [pytest.param(f, id=f.name) for f in (ROOT / "cli").rglob("*.py")])
+def test_the_command_line_leaves_the_files_of_runs_to_the_library(file: Path) -> None:
+    files = {"sdedge.run.RunDir", "sdedge.run.read_json", "json", "msgspec"}
+    assert not files & set(_imports(file))
+    assert not [name for name in _imports(file) if name.startswith("sdedge.files.write")]
+
+
 @pytest.mark.parametrize(
     "module",
     [

@@ -15,7 +15,6 @@ from sdedge.deploy.formats.check import FormatReport
 from sdedge.deploy.formats.onnx.verify import ExportReport
 from sdedge.deploy.int8.report import Int8Report
 from sdedge.pipeline.export import Exported, ExportResult
-from sdedge.run import RunDir
 
 
 def export_reporter(console: Console) -> ConsoleReporter:
@@ -104,7 +103,7 @@ def _print_removed(console: Console, result: ExportResult) -> None:
     """Which files the new export made untrue."""
     names = ", ".join(path.name for path in result.removed)
     again = ""
-    if RunDir(result.run).onnx_int8 in result.removed:
+    if any(path.name == model_name("onnx", "int8") for path in result.removed):
         option = " --normalize" if result.normalize else ""
         run = shown(shlex.quote(str(result.run)))
         again = f"; make int8 of this export with: sdedge export --int8{option} --run {run}"
