@@ -63,10 +63,10 @@ def bench(
 
     A run with a budget is held against it: its limits where none are given, its target too.
     """
-    from sdedge.cli.render.bench import print_bench
-    from sdedge.cli.render.predictions import print_reports
+    from sdedge.cli.render.bench import show_bench
+    from sdedge.cli.render.predictions import show_reports
     from sdedge.cli.render.progress import render
-    from sdedge.cli.render.scores import print_scores
+    from sdedge.cli.render.scores import show_scores
     from sdedge.deploy.fit.check import Limits
     from sdedge.pipeline import bench as measuring
     from sdedge.pipeline import predict as predicting
@@ -111,7 +111,7 @@ def bench(
             reporter=reporter,
             **limits,
         )
-        print_bench(out, result)
+        show_bench(out, result)
         value = result.to_dict()
     else:
         reports = predicting.predict_latency(
@@ -124,8 +124,8 @@ def bench(
             **limits,
         )
         scores = network.scores()
-        print_reports(out, reports)
-        print_scores(out, scores)
+        show_reports(out, reports)
+        show_scores(out, scores)
         value = predicting.reports_to_dict(reports)
         value["mlperf_tiny"] = [score.to_dict() for score in scores]
     if json_output:

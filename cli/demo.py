@@ -21,7 +21,7 @@ def demo(
     json_output: options.Json = False,
 ) -> None:
     """Search, train, export and profile on the embedded data set, in about three minutes."""
-    from sdedge.cli.render.bench import print_bench
+    from sdedge.cli.render.bench import show_bench
     from sdedge.cli.render.progress import render
     from sdedge.pipeline.bench import bench
 
@@ -35,7 +35,7 @@ def demo(
         trained = train_and_show(out, preset="demo", run=path, **overrides)
         exported = export_and_show(out, run=path)
         profiled = bench(path, reporter=partial(render, console=out))
-        print_bench(out, profiled)
+        show_bench(out, profiled)
     seconds = time.monotonic() - started
     out.print(
         f"[bold]The whole chain took {duration(seconds)}[/bold]; everything is in {shown(path)}"

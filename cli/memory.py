@@ -7,7 +7,7 @@ import typer
 
 from sdedge.cli import options
 from sdedge.cli.output import console, guarded, print_json
-from sdedge.cli.render.memory import print_memory
+from sdedge.cli.render.memory import show_memory
 from sdedge.errors import ConfigError
 
 
@@ -32,6 +32,6 @@ def memory(
         raise ConfigError(f"give --model {model} or --run {run}, not both")
     network = ExportedNetwork(None, model) if model else ExportedNetwork.of_run(run)
     result = measure_memory(network, as_int8=int8, shape=image)
-    print_memory(console(json_output=json_output), result, as_int8=int8)
+    show_memory(console(json_output=json_output), result, as_int8=int8)
     if json_output:
         print_json(result.to_dict())

@@ -9,7 +9,7 @@ import typer
 from sdedge.cli import options
 from sdedge.cli.app import App
 from sdedge.cli.output import console, guarded, print_json
-from sdedge.cli.render.targets import print_calibration, print_target, print_targets
+from sdedge.cli.render.targets import show_calibration, show_target, show_targets
 
 app = App(help="The devices that latency can be predicted for.")
 
@@ -38,7 +38,7 @@ def _list(*, json_output: bool) -> None:
     if json_output:
         print_json({"targets": [{"name": t.name, **t.to_dict()} for t in listed]})
     else:
-        print_targets(console(), listed)
+        show_targets(console(), listed)
 
 
 @app.command()
@@ -51,7 +51,7 @@ def show(name: Name, json_output: options.Json = False) -> None:
     if json_output:
         print_json({"name": target.name, **target.to_dict()})
     else:
-        print_target(console(), target)
+        show_target(console(), target)
 
 
 @app.command()
@@ -81,4 +81,4 @@ def calibrate(
     if json_output:
         print_json(made.to_dict())
     else:
-        print_calibration(out, made)
+        show_calibration(out, made)

@@ -3,11 +3,11 @@
 from rich.console import Console
 
 from sdedge.cli.output import shown, table
-from sdedge.cli.render.checks import print_verdict
+from sdedge.cli.render.checks import show_verdict
 from sdedge.cli.render.figures import limits_text, mebibytes, threads_text
-from sdedge.cli.render.predictions import print_reports
+from sdedge.cli.render.predictions import show_reports
 from sdedge.cli.render.progress import render
-from sdedge.cli.render.scores import print_scores
+from sdedge.cli.render.scores import show_scores
 from sdedge.deploy.latency.profiler import Measurement
 from sdedge.pipeline.bench import BenchResult
 from sdedge.pipeline.predict import BudgetLimitsTaken
@@ -22,14 +22,14 @@ def _(event: BudgetLimitsTaken, console: Console) -> None:
     )
 
 
-def print_bench(out: Console, result: BenchResult) -> None:
+def show_bench(out: Console, result: BenchResult) -> None:
     """All that there is: the measurement, predictions, the verdict on a budget, and scores."""
     _print_measurement(out, result.measurement)
     if result.predictions:
-        print_reports(out, result.predictions)
+        show_reports(out, result.predictions)
     if result.verdict:
-        print_verdict(out, result.verdict)
-    print_scores(out, result.scores)
+        show_verdict(out, result.verdict)
+    show_scores(out, result.scores)
 
 
 def _print_measurement(out: Console, measurement: Measurement) -> None:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 CHECK_COLUMNS = ("limit", "found", "allowed", "verdict")
 
 
-def print_verdict(out: Console, verdict: "Verdict") -> None:
+def show_verdict(out: Console, verdict: "Verdict") -> None:
     """The exported network of a run against the budget of the run."""
     title = f"budget, {verdict.variant.file.name} in {verdict.precision}" + (
         f" on {verdict.target.name}" if verdict.target else ""
     )
-    print_checks(out, title, verdict.fit.checks)
+    show_checks(out, title, verdict.fit.checks)
     out.print(
         "[bold green]The network fits its budget[/bold green]"
         if verdict.fits
@@ -34,13 +34,13 @@ def print_verdict(out: Console, verdict: "Verdict") -> None:
         )
 
 
-def print_checks(out: Console, title: str, checks: Sequence["Check"]) -> None:
+def show_checks(out: Console, title: str, checks: Sequence["Check"]) -> None:
     """Each limit: what was found, what is allowed, and by how much it is met or missed."""
     out.print(table(title, CHECK_COLUMNS, map(check_cells, checks)), soft_wrap=False)
-    print_estimate(out, checks)
+    show_estimate(out, checks)
 
 
-def print_estimate(out: Console, checks: Sequence["Check"]) -> None:
+def show_estimate(out: Console, checks: Sequence["Check"]) -> None:
     """Which figure of a prediction a limit on latency was held against, and what the other says."""
     check = next((check for check in checks if check.coverage), None)
     if check is None or check.coverage is None:

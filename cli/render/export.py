@@ -7,7 +7,7 @@ from rich.console import Console
 
 from sdedge.cli.output import shown
 from sdedge.cli.render import images as images  # registers the events of its data set
-from sdedge.cli.render.checks import print_verdict
+from sdedge.cli.render.checks import show_verdict
 from sdedge.cli.render.figures import few_images, percent
 from sdedge.cli.render.progress import ConsoleReporter, render
 from sdedge.deploy.artifact import Artifact
@@ -34,7 +34,7 @@ def _(event: Exported, console: Console) -> None:
             case FormatReport() as report:
                 _print_format(console, artifact, report)
     if result.verdict:
-        print_verdict(console, result.verdict)
+        show_verdict(console, result.verdict)
     if result.removed:
         _print_removed(console, result)
 

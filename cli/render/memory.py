@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sdedge.pipeline.memory import MemoryResult
 
 
-def print_memory(out: Console, result: "MemoryResult", *, as_int8: bool) -> None:
+def show_memory(out: Console, result: "MemoryResult", *, as_int8: bool) -> None:
     """RAM, flash, and the tensors that fill the RAM at its peak."""
     graph, plan = result.graph, result.plan
     precision = f"as it would be in {graph.precision}" if as_int8 else graph.precision

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from sdedge.cli.output import shown, table
-from sdedge.cli.render.checks import CHECK_COLUMNS, check_cells, print_estimate
+from sdedge.cli.render.checks import CHECK_COLUMNS, check_cells, show_estimate
 from sdedge.cli.render.figures import kilobytes, milliseconds, threads_text
 from sdedge.config import LIMIT_NAMES
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sdedge.deploy.targets.target import Target
 
 
-def print_reports(out: Console, reports: Sequence["TargetReport"]) -> None:
+def show_reports(out: Console, reports: Sequence["TargetReport"]) -> None:
     """A network on one device in full, or a line for each of many; and what the figures omit."""
     if len({report.target.name for report in reports}) == 1:
         _print_device(out, reports)
@@ -86,7 +86,7 @@ def _print_notes(out: Console, reports: Sequence["TargetReport"]) -> None:
     """What the figures leave open."""
     coverage = " or ".join(sorted({f"{report.prediction.coverage:.0%}" for report in reports}))
     out.print(f"[dim]Latency: predicted for one image, with its {coverage} interval.[/dim]")
-    print_estimate(out, [check for report in reports for check in report.fit.checks])
+    show_estimate(out, [check for report in reports for check in report.fit.checks])
     if any(report.variant.if_quantised for report in reports):
         out.print("[dim]int8*: as it would be if quantised; there is no such file.[/dim]")
     if any(_file_order_ram(report.fit) for report in reports):

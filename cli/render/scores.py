@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sdedge.deploy.fit.mlperf import Comparison, Score
 
 
-def print_scores(out: Console, scores: Sequence["Score"]) -> None:
+def show_scores(out: Console, scores: Sequence["Score"]) -> None:
     """The network against each reference of MLPerf Tiny; nothing without a score."""
     if not scores:
         return

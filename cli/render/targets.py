@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sdedge.pipeline.calibrate import CalibrationResult
 
 
-def print_targets(out: Console, targets: Sequence["Target"]) -> None:
+def show_targets(out: Console, targets: Sequence["Target"]) -> None:
     """Two lines for each, and how to make another."""
     width = max(len(target.name) for target in targets)
     for target in targets:
@@ -26,7 +26,7 @@ def print_targets(out: Console, targets: Sequence["Target"]) -> None:
     )
 
 
-def print_target(out: Console, target: "Target") -> None:
+def show_target(out: Console, target: "Target") -> None:
     """A profile, with the source of each figure."""
     out.print(f"[bold]{shown(target.title)}[/bold] ({shown(target.chip)})")
     measured = "" if target.measured else ", rates from published latencies"
@@ -51,7 +51,7 @@ def print_target(out: Console, target: "Target") -> None:
         out.print(f"  {shown(figure)}: {shown(source)}")
 
 
-def print_calibration(out: Console, result: "CalibrationResult") -> None:
+def show_calibration(out: Console, result: "CalibrationResult") -> None:
     """How good the new profile is, and where it is."""
     name = shown(result.target.name)
     for precision, rates in result.target.rates.items():

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from factories.networks import describe
 from sdedge.cli.main import app
-from sdedge.cli.render.checks import print_verdict
+from sdedge.cli.render.checks import show_verdict
 from sdedge.config import SearchConfig
 from sdedge.deploy.fit import prices
 from sdedge.deploy.fit import requirements as sizing
@@ -246,7 +246,7 @@ def exported(
 def verdict(run: RunDir) -> tuple[dict[str, Any], str]:
     out, verdict = console(), check_budget(run)
     assert verdict
-    print_verdict(out, verdict)
+    show_verdict(out, verdict)
     return verdict.to_dict(), " ".join(out.export_text().split())
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+import sdedge
 from factories.networks import describe
 from sdedge.config import TrainConfig
 from sdedge.deploy import artifact
-from sdedge.deploy.fit import evaluate
+from sdedge.deploy.fit import check, evaluate
 from sdedge.deploy.fit.check import Limits
 from sdedge.deploy.fit.requirements import Requirements
 from sdedge.deploy.formats.onnx.write import to_onnx
@@ -21,9 +22,7 @@ from sdedge.deploy.latency import profiler
 from sdedge.errors import ConfigError, RunError
 from sdedge.events import Event, Notice
 from sdedge.files import write_json
-from sdedge.pipeline.bench import bench
 from sdedge.pipeline.memory import measure_memory
-from sdedge.pipeline.predict import predict_latency
 from sdedge.run import RunDir
 
 
@@ -58,7 +57,7 @@ def test_a_run_keeps_what_was_measured_and_its_card_says_it(
     run: RunDir, capfd: pytest.CaptureFixture[str]
 ) -> None:
     events: list[Event] = []
-    result = bench(run.path, threads=1, profile=False, reporter=events.append)
+    result = sdedge.bench(run.path, threads=1, profile=False, reporter=events.append)
     assert (result.run, result.model, result.verdict) == (run.path, run.onnx, None)
     assert json.loads(run.bench().read_text()) == json.loads(result.measurement.to_json())
     assert f"p50 {result.measurement.latency_p50_ms:.3f} ms" in run.card.read_text()
@@ -69,15 +68,15 @@ def test_a_run_keeps_what_was_measured_and_its_card_says_it(
 @pytest.mark.parametrize(("most", "fits"), [(1, False), (10**9, True)])
 def test_a_run_is_held_against_its_budget(run: RunDir, most: int, fits: bool) -> None:
     limit_parameters(run, most)
-    result = bench(run.path, threads=1, profile=False)
+    result = sdedge.bench(run.path, threads=1, profile=False)
     assert result.verdict is not None
     assert result.verdict.fits == fits
     assert json.loads(run.fit.read_text()) == json.loads(json.dumps(result.to_dict()["budget"]))
-    assert bench(run.path, threads=1, profile=False, verdict=False).verdict is None
+    assert sdedge.bench(run.path, threads=1, profile=False, verdict=False).verdict is None
 
 
 def test_predictions_come_with_a_measurement_where_they_are_asked_for(run: RunDir) -> None:
-    result = bench(run.path, threads=1, profile=False, target="pi4", max_params=10)
+    result = sdedge.bench(run.path, threads=1, profile=False, target="pi4", max_params=10)
     assert [report.precision for report in result.predictions] == ["fp32", "int8"]
     assert not any(report.fit.fits for report in result.predictions)
     value = result.to_dict()
@@ -87,13 +86,13 @@ def test_predictions_come_with_a_measurement_where_they_are_asked_for(run: RunDi
 
 def test_a_file_is_measured_and_nothing_written_beside_it(run: RunDir, tmp_path: Path) -> None:
     file = run.onnx.rename(tmp_path / "alone.onnx")
-    result = bench(file, threads=1, profile=False)
+    result = sdedge.bench(file, threads=1, profile=False)
     assert (result.run, result.model, result.scores) == (None, file, ())
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["alone.onnx"]
 
 
 def test_a_result_of_a_file_is_of_no_run(run: RunDir, tmp_path: Path) -> None:
-    result = bench(run.onnx.rename(tmp_path / "alone.onnx"), threads=1, profile=False)
+    result = sdedge.bench(run.onnx.rename(tmp_path / "alone.onnx"), threads=1, profile=False)
     with pytest.raises(RunError, match="this result is of a file outside of any run"):
         measure_memory(result)
 
@@ -111,7 +110,7 @@ def test_settings_of_what_was_not_asked_for_are_refused(
     run: RunDir, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        bench(run.path, **settings)
+        sdedge.bench(run.path, **settings)
     assert not run.bench().exists()
 
 
@@ -138,10 +137,10 @@ def test_a_file_is_read_once_and_planned_once_in_each_precision(
         monkeypatch.setattr(module, name, counted)
 
     count(artifact, "read_graph")
-    for module in (artifact, evaluate):
+    for module in (artifact, check, evaluate):
         count(module, "plan_memory")
     boards = ["pi4", "pi5", "watch", "imx8mp"]
-    result = bench(run.path, threads=1, profile=False, target=boards)
+    result = sdedge.bench(run.path, threads=1, profile=False, target=boards)
     assert len(result.predictions) == 2 * len(boards)
     assert result.verdict is not None
     assert "Predicted, not measured" in run.card.read_text()
@@ -151,5 +150,5 @@ def test_a_file_is_read_once_and_planned_once_in_each_precision(
 def test_an_artifact_is_predicted_and_planned_without_its_file(run: RunDir) -> None:
     opened = artifact.Artifact.open(run.onnx)
     run.onnx.unlink()
-    (report,) = predict_latency(opened, "pi4", precision="fp32")
+    (report,) = sdedge.predict_latency(opened, "pi4", precision="fp32")
     assert report.fit.memory is opened.memory is measure_memory(opened).plan

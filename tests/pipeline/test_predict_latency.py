@@ -9,6 +9,7 @@ from typing import Any
 import onnx
 import pytest
 
+import sdedge
 from factories.onnx_models import CONV, classifier
 from sdedge.deploy.fit.check import Limits
 from sdedge.deploy.fit.requirements import Requirements
@@ -17,7 +18,7 @@ from sdedge.deploy.targets.target import list_targets, load_target
 from sdedge.errors import ConfigError, ExportError, RunError, TargetError
 from sdedge.events import Event, Notice
 from sdedge.files import write_json
-from sdedge.pipeline.predict import BudgetLimitsTaken, predict_latency
+from sdedge.pipeline.predict import BudgetLimitsTaken
 from sdedge.run import RunDir
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +50,7 @@ def toy(tmp_path: Path) -> Path:
 
 
 def test_a_target_is_one_json_file(model: Path, toy: Path) -> None:
-    (report,) = predict_latency(model, toy)
+    (report,) = sdedge.predict_latency(model, toy)
     graph, parts = read_graph(model), report.prediction.by_kind_ms
     assert parts["run"] == pytest.approx(0.01)
     assert parts["dense"] > 0.05 + graph.macs / 0.05e9 * 0.9  # its launch, and most MACs
@@ -67,20 +68,20 @@ def test_a_file_in_the_folder_of_profiles_has_a_name(
     model: Path, toy: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(TargetError, match="no target 'toy'"):
-        predict_latency(model, "toy")
+        sdedge.predict_latency(model, "toy")
     folder = tmp_path / "home" / "sdedge" / "targets"
     folder.mkdir(parents=True)
     toy.rename(folder / "toy.json")
-    (report,) = predict_latency(model, "toy")
+    (report,) = sdedge.predict_latency(model, "toy")
     assert report.target.title == "Toy board"
-    assert "toy" in {report.target.name for report in predict_latency(model)}
+    assert "toy" in {report.target.name for report in sdedge.predict_latency(model)}
 
 
 def test_every_target_has_a_report_for_each_precision_that_it_runs(model: Path) -> None:
-    reports = predict_latency(model)
+    reports = sdedge.predict_latency(model)
     expected = [(target.name, p) for target in list_targets() for p in target.precisions]
     assert sorted((report.target.name, report.precision) for report in reports) == sorted(expected)
-    some = predict_latency(model, ["pi4", load_target("watch")], precision="int8")
+    some = sdedge.predict_latency(model, ["pi4", load_target("watch")], precision="int8")
     assert [(report.target.name, report.precision) for report in some] == [
         ("pi4", "int8"),
         ("watch", "int8"),
@@ -88,7 +89,7 @@ def test_every_target_has_a_report_for_each_precision_that_it_runs(model: Path) 
 
 
 def test_a_file_is_read_and_its_memory_planned_once_for_all_targets(model: Path) -> None:
-    reports = predict_latency(model)
+    reports = sdedge.predict_latency(model)
     for precision in ("fp32", "int8"):
         same = [report for report in reports if report.precision == precision]
         assert len(same) > 5
@@ -97,7 +98,7 @@ def test_a_file_is_read_and_its_memory_planned_once_for_all_targets(model: Path)
 
 
 def test_limits_are_keywords(model: Path, toy: Path) -> None:
-    (report,) = predict_latency(model, toy, max_latency_ms=0.01, max_params=10_000)
+    (report,) = sdedge.predict_latency(model, toy, max_latency_ms=0.01, max_params=10_000)
     assert report.limits == Limits(max_latency_ms=0.01, max_params=10_000)
     assert report.fit.missed == ("max_latency_ms",)
 
@@ -122,7 +123,7 @@ def test_a_run_lends_its_limits_and_keeps_the_reports(
 ) -> None:
     run = run_with_budget(tmp_path / "run", model)
     events: list[Event] = []
-    reports = predict_latency(run.path, "watch", precision="int8", reporter=events.append)
+    reports = sdedge.predict_latency(run.path, "watch", precision="int8", reporter=events.append)
     assert events == [
         Notice(f"run directory {run.path}"),
         BudgetLimitsTaken(Limits(max_params=5), "pi4"),
@@ -138,7 +139,10 @@ def test_the_result_of_an_earlier_link_names_its_run(model: Path, tmp_path: Path
     class Result:
         run = run_with_budget(tmp_path / "run", model).path
 
-    assert predict_latency(Result(), "pi4", precision="fp32")[0].variant.file.parent == Result.run
+    assert (
+        sdedge.predict_latency(Result(), "pi4", precision="fp32")[0].variant.file.parent
+        == Result.run
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,7 +159,7 @@ def test_what_cannot_be_predicted_is_refused(
     model: Path, settings: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        predict_latency(model, **settings)
+        sdedge.predict_latency(model, **settings)
 
 
 def test_without_a_run_there_is_nothing_to_predict(
@@ -163,9 +167,9 @@ def test_without_a_run_there_is_nothing_to_predict(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match="no run directory below"):
-        predict_latency()
+        sdedge.predict_latency()
 
 
 def test_a_network_is_found_by_target_objects_too(model: Path, toy: Path) -> None:
     slow = replace(load_target(toy), threads=7)
-    assert predict_latency(model, slow)[0].target.threads == 7
+    assert sdedge.predict_latency(model, slow)[0].target.threads == 7
