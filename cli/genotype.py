@@ -1,7 +1,7 @@
 """sdedge genotype show | count | list"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -62,7 +62,7 @@ def count(
     """
     from sdedge.pipeline.count import count as count_network
 
-    given = {
+    given: dict[str, Any] = {
         "cells": cells,
         "channels": channels,
         "classes": classes,

@@ -15,6 +15,7 @@ from sdedge.deploy.formats.check import FormatReport
 from sdedge.deploy.formats.onnx.verify import ExportReport
 from sdedge.deploy.int8.report import Int8Report
 from sdedge.pipeline.export import Exported, ExportResult
+from sdedge.run import model_name
 
 
 def export_reporter(console: Console) -> ConsoleReporter:
