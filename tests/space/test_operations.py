@@ -1,4 +1,7 @@
-"""Each operation: what it computes, its weights, and its resolution."""
+"""Each operation: what it computes, its weights, its resolution, and that one table names it."""
+
+import ast
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,7 +9,14 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from sdedge.errors import ConfigError
-from sdedge.operations import DARTS_OPERATIONS, get_operation, operations_of
+from sdedge.operations import (
+    DARTS,
+    DARTS_OPERATIONS,
+    NAS_BENCH_201,
+    NONE,
+    get_operation,
+    operations_of,
+)
 from sdedge.space.darts.operations import FactorizedReduce, relu_conv_bn
 
 C = 6
@@ -132,3 +142,23 @@ def test_a_factorized_reduction_reads_even_pixels_and_odd_ones(size: tuple[int, 
 def test_the_order_is_relu_convolution_norm() -> None:
     kinds = [type(layer) for layer in relu_conv_bn(3, 4, affine=True)]
     assert kinds == [nn.ReLU, nn.Conv2d, nn.BatchNorm2d]
+
+
+ROOT = Path(__file__).parents[2]
+TABLES = {ROOT / "sdedge" / "operations.py"}
+
+
+def test_no_file_but_the_tables_names_an_operation() -> None:
+    """What depends on an operation reads its record. `none` means other things as well."""
+    names = {*operations_of(DARTS), *operations_of(NAS_BENCH_201), NAS_BENCH_201} - {NONE}
+    names |= {"sep_conv", "dil_conv", "nor_conv", "max_pool", "avg_pool"}  # no prefixes either
+    files = [file for room in ("sdedge", "kernels", "cli") for file in (ROOT / room).rglob("*.py")]
+    assert set(files) > TABLES
+    named = [
+        f"{file.relative_to(ROOT)}:{node.lineno}: {node.value}"
+        for file in files
+        if file not in TABLES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in names
+    ]
+    assert not named

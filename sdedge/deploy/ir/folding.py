@@ -27,8 +27,11 @@ def fold_batch_norm(network: Network) -> Network:
             _fold_reduction(module)
     left = [name for name, module in folded.named_modules() if isinstance(module, nn.BatchNorm2d)]
     if left:
+        operation = network.operation_at(left[0])
+        of = f"operation {operation}: " if operation else ""
         raise ExportError(
-            f"cannot fold batch norm {left[0]}: it does not follow a convolution in a Sequential"
+            f"{of}cannot fold batch norm {left[0]}: it does not follow a convolution in a "
+            "Sequential"
         )
     return folded
 

@@ -62,7 +62,7 @@ class _Tracer(fx.Tracer):
         return type(m) in _MODULES
 
 
-def _trace(program: Program, network: nn.Module, x: str) -> None:
+def _trace(program: Program, network: Network, x: str) -> None:
     """Add the nodes that compute the network's class scores from the tensor x."""
     tensors: dict[fx.Node, str] = {}
     for step in _Tracer().trace(network).nodes:
@@ -77,7 +77,19 @@ def _trace(program: Program, network: nn.Module, x: str) -> None:
             name = ".".join([*scope, step.name])
             tensors[step] = _FUNCTIONS[step.target](program, name, *args, **step.kwargs)
         elif step.op != "output":
-            raise ExportError(f"{step.target} at {step.name} has no ONNX form in sdedge")
+            path = "".join([*step.meta.get("nn_module_stack", ())][-1:])
+            raise _no_form(getattr(step.target, "__name__", str(step.target)), path, network)
+
+
+def _no_form(function: str, path: str, network: Network) -> ExportError:
+    """What is said of a function, called in the module at `path`, that no node stands for."""
+    operation = network.operation_at(path)
+    of = f"operation {operation}: " if operation else ""
+    return ExportError(
+        f"{of}{function} in {path or 'the network'} has no form in an export; build it of "
+        f"{', '.join(sorted(module.__name__ for module in _MODULES))}, additions and "
+        "concatenations, or add a form to sdedge/deploy/ir/trace.py"
+    )
 
 
 def _conv(program: Program, name: str, conv: nn.Conv2d, x: str) -> str:

@@ -15,7 +15,7 @@ from sdedge.nas.scalars import ScheduledScalar, ScheduledScalars
 from sdedge.nas.strategies.darts import DARTS, softmax_relaxation
 from sdedge.nas.traits import Trait
 
-AUXILIARY_SKIP = ScheduledScalar("auxiliary_skip")  # the factor
+AUXILIARY_SKIP = ScheduledScalar(operations.AUXILIARY_SKIP)  # the factor
 
 
 def with_auxiliary_skip(alphas: Alphas, scalars: ScheduledScalars) -> dict[str, Tensor]:

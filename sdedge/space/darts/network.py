@@ -1,5 +1,7 @@
 """The derived network: a genotype, repeated (DARTS, section 3.2 and appendix A.2)."""
 
+import re
+
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +30,7 @@ class Cell(nn.Module):
     def __init__(self, spec: CellSpec, edges: tuple[Edge, ...], concat: tuple[int, ...]) -> None:
         super().__init__()
         self.preprocess = CellInputs(spec, affine=True)
+        self.names = tuple(name for name, _ in edges)
         self.sources = tuple(source for _, source in edges)
         self.concat = concat
         self.operations = nn.ModuleList(
@@ -141,6 +144,16 @@ class Network(nn.Module):
             if position == self.auxiliary_position and self.auxiliary and self.training:
                 auxiliary = self.auxiliary(s1)
         return self.classifier(s1.mean(dim=(2, 3))), auxiliary
+
+    def operation_at(self, path: str) -> str | None:
+        """The operation that the module at `path`, such as "cells.0.operations.3.1", is part of."""
+        match = re.match(r"cells\.(\d+)\.operations\.(\d+)", path)
+        if match is None:
+            return None
+        cell = self.cells[int(match[1])]
+        if not isinstance(cell, Cell):
+            raise TypeError(f"cell {match[1]} is a {type(cell).__name__}")
+        return cell.names[int(match[2])]
 
 
 def check_auxiliary_size(image_size: int, stem: Stem) -> None:
