@@ -79,17 +79,17 @@ def bench(
         "max_params": max_params,
         "confidence": confidence,
     }
-    limited = bool(Limits(**limits).active)
+    has_limits = bool(Limits(**limits).active)
     if device is not None and device not in DEVICES:
         raise ConfigError(f"device is {device!r}; choose from {', '.join(DEVICES)}")
     if target is not None and all_targets:
         raise ConfigError(f"--target {target} and --all-targets exclude each other; leave out one")
     chosen, image = _precision(precision, int8=int8), options.image_shape(shape)
-    named = predicting.ALL if all_targets else target
-    targets = None if named is None else predicting.load_targets(named)
+    target_names = predicting.ALL if all_targets else target
+    targets = None if target_names is None else predicting.load_targets(target_names)
     network = ExportedNetwork(None, model) if model else ExportedNetwork.of_run(run)
     budget = network.budget()
-    if limited and targets is None and budget and budget.target:
+    if has_limits and targets is None and budget and budget.target:
         targets = predicting.load_targets(budget.target.name)
     if device is None and targets and (batch, threads) != (None, None):
         raise ConfigError("--batch and --threads are of a measurement; add --device cpu")

@@ -77,23 +77,23 @@ def bench(
     Raises BenchError for a model that does not load or run, ConfigError for settings that are out
     of range or of a prediction that was not asked for, and what `predict_latency` does.
     """
-    held, targets = Limits(**limits), () if target is None else load_targets(target)
+    fit_limits, targets = Limits(**limits), () if target is None else load_targets(target)
     check_precision(precision)
     network = ExportedNetwork.find(model, shape)
     network.announce(reporter)
     budget = network.budget()
-    if not targets and (held.active or partial or (held.confidence and not budget)):
+    if not targets and (fit_limits.active or partial or (fit_limits.confidence and not budget)):
         raise ConfigError(
             "limits, --confidence and --partial are of a prediction; add --target or --all-targets"
         )
     file = network.file(precision)
     with network.lock():
-        judged = predictions = None
+        outcome = predictions = None
         variants = network.variants if targets or (verdict and budget) else {}
         if targets:
-            held = limits_or_budget(held, budget, reporter)
+            fit_limits = limits_or_budget(fit_limits, budget, reporter)
             predictions = evaluate_targets(
-                variants, targets, held, precision=precision, partial=partial
+                variants, targets, fit_limits, precision=precision, partial=partial
             )
         if threads is None:  # to be comparable; another device's threads are not this machine's
             threads = next((t.threads for t in targets if t.name == HOST), None)
@@ -105,8 +105,8 @@ def bench(
         if predictions:
             predictions = keep_reports(network, predictions, measurement)
         if verdict and network.run:
-            judged = check_budget(
-                network.run, variants, measurement=measurement, confidence=held.confidence
+            outcome = check_budget(
+                network.run, variants, measurement=measurement, confidence=fit_limits.confidence
             )
         scores = network.scores()
         network.rewrite_card()
@@ -115,6 +115,6 @@ def bench(
         model=file,
         measurement=measurement,
         predictions=predictions or (),
-        verdict=judged,
+        verdict=outcome,
         scores=scores,
     )

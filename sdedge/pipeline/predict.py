@@ -55,14 +55,14 @@ def predict_latency(
     ConfigError for a limit that is out of range, RunError where there is no export, and
     ExportError for a file that is no classifier.
     """
-    targets, held = load_targets(target), Limits(**limits)
+    targets, fit_limits = load_targets(target), Limits(**limits)
     check_precision(precision)
     network = ExportedNetwork.find(model, shape)
     network.announce(reporter)
     with network.lock():
-        held = limits_or_budget(held, network.budget(), reporter)
+        fit_limits = limits_or_budget(fit_limits, network.budget(), reporter)
         reports = evaluate_targets(
-            network.variants, targets, held, precision=precision, partial=partial
+            network.variants, targets, fit_limits, precision=precision, partial=partial
         )
         kept = keep_reports(network, reports)
         network.rewrite_card()
