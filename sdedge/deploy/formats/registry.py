@@ -5,22 +5,25 @@ from collections.abc import Iterable
 from sdedge.deploy.formats.format import Format
 from sdedge.deploy.formats.onnx.format import ONNX
 from sdedge.errors import ConfigError
+from sdedge.registration import Registration, register
 
-FORMATS: dict[str, Format] = {"onnx": ONNX}
+FORMATS: dict[str, Format] = {ONNX.name: ONNX}
 
 
-def register(new: Format) -> None:
-    """Add a format to those of `sdedge export --format`.
+def register_format(new: Format) -> Registration:
+    """Make a format from outside known by its name.
 
-    Raises ConfigError where the name or the suffix of a file is another format's.
+    It stays known until the registration is undone, or to the end of its `with` block. Raises
+    ConfigError for a name that is taken or cannot be one, and where its files would take the names
+    of another format's.
     """
     for known in FORMATS.values():
-        if known.name == new.name or {*known.suffixes} & {*new.suffixes}:
+        if shared := {*known.suffixes} & {*new.suffixes}:
             raise ConfigError(
-                f"format {new.name!r} with files {', '.join(new.suffixes)}: format {known.name!r} "
-                "has that name or such files; choose others"
+                f"format {new.name!r} has files ending in {', '.join(sorted(shared))}, as format "
+                f"{known.name!r} has; give it other suffixes"
             )
-    FORMATS[new.name] = new
+    return register(FORMATS, new.name, new, kind="format")
 
 
 def find_formats(names: Iterable[str]) -> tuple[Format, ...]:
