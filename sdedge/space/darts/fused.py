@@ -205,8 +205,8 @@ def skipped(leaving: Leaving) -> Iterator[Term]:
             for e in edges:
                 yield Term(e, leaving.number(name), dropped(leaving.x, leaving.skip_dropout))
         return
-    even, odd = reduction_halves(leaving.x)
     for name, edges in leaving.edges.items():
+        even, odd = reduction_halves(leaving.x)  # of each: the order of a sum decides its last bits
         for e in edges:
             reduction = leaving.module(e, name)
             if not isinstance(reduction, FactorizedReduce):
