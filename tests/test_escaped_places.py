@@ -9,7 +9,7 @@ import pytest
 from sdedge.analysis.comparison import draw_comparison
 from sdedge.analysis.darts_cell import draw_genotype
 from sdedge.comparison.summary import Table
-from sdedge.deploy import card
+from sdedge.deploy.card.results import accuracy_part
 from sdedge.deploy.card.snippets import cpp_snippet, python_snippet
 from sdedge.deploy.formats.onnx.metadata import Metadata
 from sdedge.escape import latex, markdown, printable, string_literal
@@ -68,5 +68,5 @@ def test_the_tables_of_a_comparison() -> None:
 
 def test_the_classes_in_a_card() -> None:
     counts = [{"name": EVIL, "images": 4, "fp32_correct": 2}]
-    text = card._accuracy({"onnx_accuracy": 0.5, "images": 4000, "per_class": counts})
+    text = accuracy_part({"onnx_accuracy": 0.5, "images": 4000, "per_class": counts})
     assert f"| {markdown(EVIL)} | 4 | 50.0% |" in text.splitlines()
