@@ -42,9 +42,10 @@ def register(
     Raises ConfigError for a name that is empty or taken, in whatever case and with whatever
     hyphens, or that has one of the characters by which options are parsed (`+ @ : , =`, spaces).
     """
+    one = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
     if not name or any(letter in "+@:,=" or letter.isspace() for letter in name):
-        raise ConfigError(f"{quoted(name)} cannot name a {kind}: leave out spaces and any of +@:,=")
+        raise ConfigError(f"{quoted(name)} cannot name {one}: leave out spaces and any of +@:,=")
     if taken := find_name(name, registry):
-        raise ConfigError(f"there is a {kind} {taken} already; choose another name")
+        raise ConfigError(f"there is {one} {taken} already; choose another name")
     registry[name] = value
     return Registration(registry, name)

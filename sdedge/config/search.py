@@ -11,7 +11,7 @@ from sdedge.config.option import option
 from sdedge.config.phase import PhaseConfig
 from sdedge.config.validation import require
 from sdedge.names import find_name
-from sdedge.operations import DARTS, NAS_BENCH_201, NONE, Space, check_searched
+from sdedge.operations import DARTS, NAS_BENCH_201, NONE, Space, check_search_set
 
 __all__ = ["LIMIT_NAMES", "SearchConfig"]
 
@@ -97,7 +97,7 @@ class SearchConfig(PhaseConfig):
         tabled = self.space == NAS_BENCH_201
         require(not (tabled and self.budgeted), "a target or a limit", "given", rule)
         if self.operations is not None:
-            check_searched((NONE, *self.operations), self.space)
+            check_search_set((NONE, *self.operations), self.space)
             rule = "left out with a target or a limit: only operations of the space have prices"
             require(not self.budgeted, "operations", ", ".join(self.operations), rule)
         rule = "left out: it holds cells of nas-bench-201 (--space nas-bench-201)"

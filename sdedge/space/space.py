@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from sdedge.config import SearchConfig
 from sdedge.genotype import Architecture
-from sdedge.operations import Operation, Space, check_searched, operations_of
+from sdedge.operations import Operation, Space, check_search_set, operations_of
 from sdedge.space.bypass import ChannelSplit
 from sdedge.space.counting import Counts
 from sdedge.space.footprint import Convolutions
@@ -37,7 +37,7 @@ class SearchSpace(ABC):
     architecture: ClassVar[type[Architecture]]
 
     def __post_init__(self) -> None:
-        check_searched(self.operations, self.name)
+        check_search_set(self.operations, self.name)
 
     @abstractmethod
     def supernet(

@@ -20,10 +20,10 @@ from sdedge.events import Reporter
 from sdedge.kernels import Impl, chosen, dispatch, separable
 from sdedge.nas.phase import SearchPhase
 from sdedge.nas.runner import run_search
-from sdedge.operations import DARTS_OPERATIONS, Operation, get_operation, register
+from sdedge.operations import DARTS_OPERATIONS, Operation, get_operation, register_operation
 from sdedge.run import RunDir, read_json
 from sdedge.space.darts.cell import CELL_TYPES
-from sdedge.space.darts.fused import separable_convolved
+from sdedge.space.darts.fused import separable_terms
 from sdedge.space.darts.supernet import WEIGHT_SHAPE, Supernet
 from sdedge.space.supernet import ActiveOperations
 
@@ -193,9 +193,9 @@ def test_what_is_recomputed_is_not_kept_and_changes_no_bit(
     assert all(storage.expired() for storage in held[3])
     assert not any(storage.expired() for storage in held[5])
     del output
-    twin = replace(get_operation("dil_conv_3x3"), name="kept", fused=separable_convolved)
+    twin = replace(get_operation("dil_conv_3x3"), name="kept", fused=separable_terms)
     names = tuple("kept" if name == "dil_conv_3x3" else name for name in DARTS_OPERATIONS)
-    with register(twin):
+    with register_operation(twin):
         kept = results(supernet(FUSED, torch.float32, operations=names), images)
     assert all(torch.equal(recomputed[name], kept[name]) for name in kept)
 
@@ -213,7 +213,7 @@ def bottleneck(channels: int, stride: int, *, search: bool) -> nn.Module:
 def test_an_operation_without_a_fused_form_runs_as_the_module_that_it_is() -> None:
     images = torch.randn(3, 3, 9, 7)
     toy = Operation(name="toy", label="toy", short="toy", group="convolution", build=bottleneck)
-    with register(toy):
+    with register_operation(toy):
         plain, fused = (
             results(supernet(impl, torch.float64, operations=(*DARTS_OPERATIONS, "toy")), images)
             for impl in ("reference", "cpu")

@@ -14,7 +14,7 @@ from factories import supernets
 from factories.supernets import DEVICE, FUSED, errors, is_removed, nas_bench_201_weights
 from sdedge.errors import KernelError
 from sdedge.kernels import Impl, chosen, dispatch
-from sdedge.operations import NAS_BENCH_201, NAS_BENCH_201_OPERATIONS, Operation, register
+from sdedge.operations import NAS_BENCH_201, NAS_BENCH_201_OPERATIONS, Operation, register_operation
 from sdedge.space.counting import Counts
 from sdedge.space.nasbench201.cell import CELL_TYPE, EDGES, Nb201Cell, random_cell
 from sdedge.space.nasbench201.counting import count_cell
@@ -425,7 +425,7 @@ def test_an_operation_without_a_fused_form_runs_as_the_module_that_it_is() -> No
     toy = Operation(
         name="toy", label="toy", short="toy", group="pooling", build=max_pool, has_weights=False
     )
-    with register(toy, NAS_BENCH_201):
+    with register_operation(toy, NAS_BENCH_201):
         names = ("none", "nor_conv_3x3", "toy")
         weights = torch.rand(len(EDGES), 3, dtype=torch.float64, device=DEVICE)
         outputs, x = [], images(2, 3, 8, 8)

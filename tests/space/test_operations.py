@@ -145,7 +145,7 @@ def test_the_order_is_relu_convolution_norm() -> None:
 
 
 ROOT = Path(__file__).parents[2]
-TABLES = {ROOT / "sdedge" / "operations.py"}
+TABLES = set((ROOT / "sdedge" / "operations").glob("*.py"))
 
 
 def test_no_file_but_the_tables_names_an_operation() -> None:

@@ -18,7 +18,7 @@ from sdedge.cli.output import cell_text
 from sdedge.config import SearchConfig
 from sdedge.data.shapes import draw
 from sdedge.deploy.ir.trace import to_program
-from sdedge.operations import NAS_BENCH_201, Operation, get_operation, register
+from sdedge.operations import NAS_BENCH_201, Operation, get_operation, register_operation
 from sdedge.run import RunDir, read_json
 from sdedge.space.counting import count_network
 from sdedge.space.nasbench201.cell import Nb201Cell
@@ -41,7 +41,7 @@ def toy() -> Operation:
 
 @pytest.fixture
 def registered(toy: Operation) -> Iterator[None]:
-    with register(toy):
+    with register_operation(toy):
         yield
 
 
@@ -106,16 +106,16 @@ def test_every_kind_of_method_searches_over_the_same_operations(
 
 def test_a_toy_is_known_while_it_is_registered(toy: Operation) -> None:
     edges = (("conv_3x3", 0), ("conv_3x3", 1))
-    with register(toy):
+    with register_operation(toy):
         cell = sdedge.Genotype(normal=edges, reduce=edges, normal_concat=(2,), reduce_concat=(2,))
         assert sdedge.Genotype.from_json(cell.to_json()) == cell
-        with pytest.raises(sdedge.ConfigError, match="operation conv_3x3 already"):
-            register(toy)
+        with pytest.raises(sdedge.ConfigError, match="an operation conv_3x3 already"):
+            register_operation(toy)
     with pytest.raises(sdedge.GenotypeError, match="unknown operation 'conv_3x3'"):
         sdedge.Genotype.from_json(cell.to_json())
     with pytest.raises(sdedge.ConfigError, match="unknown operation 'conv_3x3'"):
         get_operation("conv_3x3")
-    with register(toy, NAS_BENCH_201):
+    with register_operation(toy, NAS_BENCH_201):
         assert Nb201Cell(("conv_3x3",) * 6).parameter_free_count == 0
 
 
@@ -151,7 +151,7 @@ class Hardswish(nn.Module):
 def test_an_export_names_the_operation_that_it_has_no_form_for(build: Any, message: str) -> None:
     edges = (("toy", 0), ("skip_connect", 1))
     toy = Operation(name="toy", label="toy", short="toy", group="convolution", build=build)
-    with register(toy):
+    with register_operation(toy):
         cell = sdedge.Genotype(
             normal=edges, reduce=_all_skips(edges), normal_concat=(2,), reduce_concat=(2,)
         )

@@ -2,7 +2,7 @@
 
 What the plain cell does edge by edge is done source by source: pools, rectified pixels and launches
 are shared by all edges that leave a source, raw outputs go straight into the sum of a node, and no
-normalised map is stored. A form is a function from a `Leaving`, the edges that leave a source and
+normalised map is stored. A form is a function from `OutgoingEdges`, those that leave a source and
 have one of the operations of that form, to a term for each; an operation without a form runs as the
 module that it is.
 """
@@ -30,7 +30,7 @@ from sdedge.space.supernet import Active
 
 
 @dataclass(frozen=True, kw_only=True)
-class Leaving:
+class OutgoingEdges:
     """Edges that leave one source, and which of some operations are computed on each."""
 
     cell: SearchCell
@@ -54,7 +54,7 @@ class Leaving:
         return list(self.module(edge, name).children())
 
 
-Form = Callable[[Leaving], Iterator[Term]]
+Form = Callable[[OutgoingEdges], Iterator[Term]]
 
 
 def fused_cell(
@@ -79,7 +79,7 @@ def fused_cell(
             edges = {
                 edge_index(target, number): target for target in range(max(0, number - 1), NODES)
             }
-            leaving = Leaving(
+            outgoing = OutgoingEdges(
                 cell=cell,
                 x=sources[number].active,
                 stride=cell.strides[next(iter(edges))],
@@ -91,7 +91,7 @@ def fused_cell(
                 impl=impl,
                 skip_dropout=skip_dropout,
             )
-            for term in _terms(leaving):
+            for term in _all_terms(outgoing):
                 terms[edges[term.edge]].append(term)
         node_terms = sorted(terms.pop(node, []), key=lambda term: term[:2])
         if not node_terms and not keep_zero_weight_grad:
@@ -110,64 +110,64 @@ def fused_cell(
     return torch.cat(states[-NODES:], dim=1)
 
 
-def _terms(leaving: Leaving) -> Iterator[Term]:
+def _all_terms(outgoing: OutgoingEdges) -> Iterator[Term]:
     """All terms of the edges that leave a source, form by form."""
-    operations = [get_operation(name) for name, edges in leaving.edges.items() if edges]
+    operations = [get_operation(name) for name, edges in outgoing.edges.items() if edges]
     computed = [operation for operation in operations if operation.build is not None]
     # Those with weights first, as their launches take longest.
     computed.sort(key=lambda operation: not operation.has_weights)
     for form, group in groupby(computed, key=lambda operation: operation.fused_form):
-        edges = {operation.name: leaving.edges[operation.name] for operation in group}
-        yield from (form or plain)(replace(leaving, edges=edges))
+        edges = {operation.name: outgoing.edges[operation.name] for operation in group}
+        yield from (form or plain_terms)(replace(outgoing, edges=edges))
 
 
-def plain(leaving: Leaving) -> Iterator[Term]:
+def plain_terms(outgoing: OutgoingEdges) -> Iterator[Term]:
     """Operations that have no form of their own: each module as it is."""
-    for name, edges in leaving.edges.items():
+    for name, edges in outgoing.edges.items():
         # So the record of the run says it.
-        dispatch.choose(f"operation {name}", "reference", leaving.x.device, leaving.x.dtype)
+        dispatch.choose(f"operation {name}", "reference", outgoing.x.device, outgoing.x.dtype)
         for e in edges:
-            values = output_of(leaving.module(e, name), leaving.x, leaving.skip_dropout, None)
-            yield Term(e, leaving.number(name), values)
+            values = output_of(outgoing.module(e, name), outgoing.x, outgoing.skip_dropout, None)
+            yield Term(e, outgoing.number(name), values)
 
 
-def pooled(leaving: Leaving) -> Iterator[Term]:
+def pool_terms(outgoing: OutgoingEdges) -> Iterator[Term]:
     """3x3 maximum and average, both in one pass over the source; batch norm is the node's."""
-    x, running = leaving.x, leaving.running
-    outputs, found = pools(x, stride=leaving.stride, training=running.training, impl=leaving.impl)
-    for name, edges in leaving.edges.items():
-        i = _POOLS[type(leaving.stages(edges[0], name)[0])]
-        norms = [leaving.stages(e, name)[1] for e in edges]
+    x, running = outgoing.x, outgoing.running
+    outputs, found = pools(x, stride=outgoing.stride, training=running.training, impl=outgoing.impl)
+    for name, edges in outgoing.edges.items():
+        i = _POOLS[type(outgoing.stages(edges[0], name)[0])]
+        norms = [outgoing.stages(e, name)[1] for e in edges]
         known = running.of(norms, [found[i]] * len(norms) if found else [], outputs[i])
         for e, statistics in zip(edges, known, strict=True):
-            yield Term(e, leaving.number(name), outputs[i], statistics)
+            yield Term(e, outgoing.number(name), outputs[i], statistics)
 
 
 # In the order of the outputs of `pools`.
 _POOLS: dict[type[nn.Module], int] = {nn.MaxPool2d: 0, nn.AvgPool2d: 1}
 
 
-def separable_convolved(leaving: Leaving, *, recompute: bool = False) -> Iterator[Term]:
+def separable_terms(outgoing: OutgoingEdges, *, recompute: bool = False) -> Iterator[Term]:
     """ReLU, depthwise, pointwise, batch norm; once or twice; the last batch norm is the node's."""
-    for name, edges in leaving.edges.items():
-        yield from _separable(leaving, name, edges, recompute)
+    for name, edges in outgoing.edges.items():
+        yield from _separable(outgoing, name, edges, recompute)
 
 
-def recomputed_separable_convolved(leaving: Leaving) -> Iterator[Term]:
+def recomputed_separable_terms(outgoing: OutgoingEdges) -> Iterator[Term]:
     """The same for an operation of one stage, whose raw outputs the backward pass computes again.
 
     Those of dil_conv_3x3 are an eighth of what a pass would keep, and quick to compute.
     """
-    return separable_convolved(leaving, recompute=True)
+    return separable_terms(outgoing, recompute=True)
 
 
 def _separable(
-    leaving: Leaving, name: str, edges: Sequence[int], recompute: bool
+    outgoing: OutgoingEdges, name: str, edges: Sequence[int], recompute: bool
 ) -> Iterator[Term]:
-    running, stride, impl = leaving.running, leaving.stride, leaving.impl
-    stages = [leaving.stages(e, name) for e in edges]
+    running, stride, impl = outgoing.running, outgoing.stride, outgoing.impl
+    stages = [outgoing.stages(e, name) for e in edges]
     dilation = _dilation(stages[0][1])
-    outputs: list[Tensor] = [leaving.x]
+    outputs: list[Tensor] = [outgoing.x]
     statistics: list[Tensor] = []
     for start in range(0, len(stages[0]), 4):
         _, *convolutions, norms = zip(*(s[start : start + 4] for s in stages), strict=True)
@@ -187,8 +187,8 @@ def _separable(
         statistics = running.of(norms, found, outputs[0])
     again = partial(separable, stride=stride, dilation=dilation, training=False, impl=impl)
     for i, e in enumerate(edges):
-        branch = partial(again, [leaving.x.detach()], [depthwise[i]], [pointwise[i]])
-        number = leaving.number(name)
+        branch = partial(again, [outgoing.x.detach()], [depthwise[i]], [pointwise[i]])
+        number = outgoing.number(name)
         yield Term(e, number, outputs[i], statistics[i], branch if recompute else None)
 
 
@@ -198,20 +198,22 @@ def _dilation(depthwise: nn.Module) -> int:
     return depthwise.dilation[0]
 
 
-def skipped(leaving: Leaving) -> Iterator[Term]:
+def skip_terms(outgoing: OutgoingEdges) -> Iterator[Term]:
     """The source itself; at stride 2 a factorized reduction, whose batch norm is the node's."""
-    if leaving.stride == 1:
-        for name, edges in leaving.edges.items():
+    if outgoing.stride == 1:
+        for name, edges in outgoing.edges.items():
             for e in edges:
-                yield Term(e, leaving.number(name), dropped(leaving.x, leaving.skip_dropout))
+                yield Term(e, outgoing.number(name), dropped(outgoing.x, outgoing.skip_dropout))
         return
-    for name, edges in leaving.edges.items():
-        even, odd = reduction_halves(leaving.x)  # of each: the order of a sum decides its last bits
+    for name, edges in outgoing.edges.items():
+        even, odd = reduction_halves(
+            outgoing.x
+        )  # of each: the order of a sum decides its last bits
         for e in edges:
-            reduction = leaving.module(e, name)
+            reduction = outgoing.module(e, name)
             if not isinstance(reduction, FactorizedReduce):
                 raise TypeError(f"edge {e} skips by {type(reduction).__name__} at stride 2")
             values = reduction.convolve(even, odd)
-            found = [batch_statistics(values)] if leaving.running.training else []
-            (known,) = leaving.running.of([reduction.bn], found, values)
-            yield Term(e, leaving.number(name), values, known)
+            found = [batch_statistics(values)] if outgoing.running.training else []
+            (known,) = outgoing.running.of([reduction.bn], found, values)
+            yield Term(e, outgoing.number(name), values, known)

@@ -1,8 +1,8 @@
 """Operations of the supernet of NAS-Bench-201 in their fused forms.
 
-A form is a function from a module, the source that it reads and the pass to what it makes: raw
-values with the statistics to normalise them with, or values as they are. What several edges that
-leave a source need is computed once.
+A form is a function from a module and the source that it reads to what it makes: raw values with
+the statistics to normalise them with, or values as they are. What several edges that leave a source
+need is computed once.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from sdedge.space.statistics import RunningStatistics
 
 
 @dataclass(frozen=True)
-class Leaving:
+class SharedInputs:
     """What operations on the edges that leave a source read."""
 
     x: Tensor  # (N, C, H, W)
@@ -37,20 +37,20 @@ class Leaving:
 
 
 Output = tuple[Tensor, Tensor | None]
-Form = Callable[[nn.Module, Leaving], Output]
+Form = Callable[[nn.Module, SharedInputs], Output]
 
 
-def skipped(module: nn.Module, leaving: Leaving) -> Output:
+def skip(module: nn.Module, source: SharedInputs) -> Output:
     """The source itself."""
-    return dropped(leaving.x, leaving.skip_dropout), None
+    return dropped(source.x, source.skip_dropout), None
 
 
-def averaged(module: nn.Module, leaving: Leaving) -> Output:
+def average_pool(module: nn.Module, source: SharedInputs) -> Output:
     """The average pooling that edges share."""
-    return leaving.averaged, None
+    return source.averaged, None
 
 
-def convolved(module: nn.Module, leaving: Leaving) -> Output:
+def convolution(module: nn.Module, source: SharedInputs) -> Output:
     """A convolution of the rectified source, and the statistics of its batch norm.
 
     Batch norm takes the bias out, so in training the bias is not added, and gets no gradient, as
@@ -59,11 +59,11 @@ def convolved(module: nn.Module, leaving: Leaving) -> Output:
     _, convolution, norm = module.children()
     weight, bias = convolution.get_parameter("weight"), convolution.get_parameter("bias")
     padding = weight.shape[-1] // 2
-    if not leaving.running.training:
-        values = F.conv2d(leaving.rectified, weight, bias, padding=padding)
-        return values, leaving.running.of([norm], [], values)[0]
-    values = F.conv2d(leaving.rectified, weight, padding=padding)
+    if not source.running.training:
+        values = F.conv2d(source.rectified, weight, bias, padding=padding)
+        return values, source.running.of([norm], [], values)[0]
+    values = F.conv2d(source.rectified, weight, padding=padding)
     found = batch_statistics(values)
     with_bias = found + F.pad(bias.detach()[None], (0, 0, 0, 1))  # on the mean alone
-    leaving.running.of([norm], [with_bias], values)
+    source.running.of([norm], [with_bias], values)
     return values, found

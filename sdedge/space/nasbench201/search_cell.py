@@ -14,7 +14,7 @@ from sdedge.operations import NAS_BENCH_201, NAS_BENCH_201_OPERATIONS, get_opera
 from sdedge.space.bypass import ChannelSplit, Edges, FirstChannels, Source, split_channels
 from sdedge.space.dropout import output_of
 from sdedge.space.nasbench201.cell import EDGES, NODES
-from sdedge.space.nasbench201.fused import Leaving, Output
+from sdedge.space.nasbench201.fused import Output, SharedInputs
 from sdedge.space.node import Term, node_sum
 from sdedge.space.statistics import RunningStatistics
 from sdedge.space.supernet import Active
@@ -57,13 +57,13 @@ class SearchCell(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor, run: Pass) -> Tensor:
         """x: (N, C, H, W), weights: (6, 5) -> the shape of x."""
-        states, sources, leaving = [x], list[Source](), list[Leaving]()
+        states, sources, shared = [x], list[Source](), list[SharedInputs]()
         for node in range(1, NODES):
             sources.append(self.split.read(states[-1], node - 1))
-            leaving.append(Leaving(sources[-1].active, run.running, run.skip_dropout))
+            shared.append(SharedInputs(sources[-1].active, run.running, run.skip_dropout))
             into = [e for e, (target, _) in enumerate(EDGES) if target == node]
             terms = [
-                Term(e, k, *self._output(e, k, leaving[EDGES[e][1]], run))
+                Term(e, k, *self._output(e, k, shared[EDGES[e][1]], run))
                 for e in into
                 for k in range(1, weights.shape[1])
                 if run.active is None or run.active[e][k]
@@ -80,7 +80,7 @@ class SearchCell(nn.Module):
             )
         return states[-1]
 
-    def _output(self, edge: int, number: int, leaving: Leaving, run: Pass) -> Output:
+    def _output(self, edge: int, number: int, source: SharedInputs, run: Pass) -> Output:
         """What an operation makes and, if that is raw, the statistics to normalise it with.
 
         An operation without a fused form runs as the module that it is, and the record of the run
@@ -90,8 +90,8 @@ class SearchCell(nn.Module):
         operation = self.operations[number]
         if run.route != "reference":
             if operation.fused_form:
-                output: Output = operation.fused_form(module, leaving)
+                output: Output = operation.fused_form(module, source)
                 return output
-            device, dtype = leaving.x.device, leaving.x.dtype
+            device, dtype = source.x.device, source.x.dtype
             dispatch.choose(f"operation {operation.name}", "reference", device, dtype)
-        return output_of(module, leaving.x, run.skip_dropout, run.drop_path), None
+        return output_of(module, source.x, run.skip_dropout, run.drop_path), None
