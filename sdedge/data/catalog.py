@@ -1,16 +1,15 @@
 """Names and folders to data sets."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypedDict
 
 from sdedge.data.cache import Progress, open_or_build
 from sdedge.data.cifar import CIFAR, CIFAR_IMAGES, CIFAR_SIZE, cifar_source
 from sdedge.data.dataset import Dataset, Masks, Split
 from sdedge.data.folder import folder_source
 from sdedge.data.meta import META_FILE, Meta, read_meta
+from sdedge.data.named import DatasetRow, NamedDataset
 from sdedge.data.shapes import CLASSES, IMAGES, SHAPES_SIZE, shapes_source
 from sdedge.data.source import Source
 from sdedge.errors import ConfigError, DataError
@@ -22,9 +21,7 @@ from sdedge.registration import Registration, register
 __all__ = [
     "DATASETS",
     "Dataset",
-    "DatasetRow",
     "Masks",
-    "NamedDataset",
     "Split",
     "describe_datasets",
     "find_source",
@@ -34,29 +31,6 @@ __all__ = [
 
 _MIN_SIZE, _MAX_SIZE = 8, 2048
 _CACHE_FOLDER, _INDEX_FOLDER = "cache", "content"
-
-
-class DatasetRow(TypedDict):
-    """One data set as `sdedge datasets` shows it."""
-
-    name: str
-    classes: int
-    images: int
-    image_size: int
-    where: str
-    on_disk: bool
-    needs_download: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class NamedDataset:
-    """A data set that is opened by name, not as a folder."""
-
-    source: Callable[[Path, int | None, int], Source]
-    """From the data root, the image size in pixels (None: its own) and the seed."""
-
-    describe: Callable[[Path], DatasetRow]
-    """What `sdedge datasets` shows of it, from the data root; opens no image."""
 
 
 def load_dataset(
