@@ -1,7 +1,5 @@
 """How a search reads: its budget, its start, and the cell that it ends with."""
 
-from pathlib import Path
-
 from rich.console import Console
 
 from sdedge.cli.output import architecture_lines, shown
@@ -12,9 +10,8 @@ from sdedge.cli.render.progress import render
 from sdedge.config import SearchConfig
 from sdedge.counted import counted
 from sdedge.operations import NAS_BENCH_201
-from sdedge.pipeline.benchmark import Benchmark
 from sdedge.pipeline.budget import BudgetPlanned, SizeChosen
-from sdedge.pipeline.search import SearchResult, SearchStarted
+from sdedge.pipeline.search import CellFound, CellsLookedUp, SearchStarted
 
 _FAST_ALPHA = 6e-3  # of the preset for few steps
 
@@ -66,8 +63,9 @@ def _(event: SearchStarted, console: Console) -> None:
     console.print(f"[dim]  run directory {shown(event.run)}[/dim]")
 
 
-def show_search(console: Console, result: SearchResult) -> None:
-    """The cell of a search, and what is to be known of it."""
+@render.register
+def _(event: CellFound, console: Console) -> None:
+    result = event.outcome
     genotype, record = result.genotype, result.records[result.epoch]
     console.print(f"[bold]Found[/bold] in {duration(result.seconds)}")
     for line in architecture_lines(genotype.to_dict()):
@@ -82,7 +80,7 @@ def show_search(console: Console, result: SearchResult) -> None:
             "[yellow]This search has not decided anything: the entropy of its mixing weights is "
             f"{result.relative_entropy:.2%} of that of uniform ones. No operation is clearly ahead "
             "of the others, and another seed may give another cell. "
-            f"{_remedy(result.config)}[/yellow]"
+            f"{_remedy(event.config)}[/yellow]"
         )
     if genotype.collapsed:
         console.print(
@@ -91,18 +89,18 @@ def show_search(console: Console, result: SearchResult) -> None:
             "will be weak. Search longer, with another seed, or take a published cell (sdedge "
             "genotype list).[/yellow]"
         )
-    console.print(f"  {shown(result.run)}/genotype.json, cell.svg, cell.png")
-    if result.benchmark:
-        _show_benchmark(console, result.benchmark, result.run)
+    console.print(f"  {shown(event.run)}/genotype.json, cell.svg, cell.png")
 
 
-def _show_benchmark(console: Console, benchmark: Benchmark, run: Path) -> None:
+@render.register
+def _(event: CellsLookedUp, console: Console) -> None:
+    benchmark = event.benchmark
     if "standings" in benchmark.cell:
         show_cells(console, [benchmark.cell], len(benchmark.table))
     else:
         console.print(f"[yellow]{shown(benchmark.table.source)} does not hold this cell[/yellow]")
     pictures = ", benchmark.svg, benchmark.png" if benchmark.drawn else ""
-    console.print(f"  {shown(run)}/benchmark.json{pictures}")
+    console.print(f"  {shown(event.run)}/benchmark.json{pictures}")
 
 
 def _remedy(config: SearchConfig) -> str:

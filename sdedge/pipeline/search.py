@@ -51,6 +51,23 @@ class SearchStarted(Event):
     run: Path
 
 
+@dataclass(frozen=True)
+class CellFound(Event):
+    """The search has come to its genotype; it is written and drawn."""
+
+    outcome: SearchOutcome
+    config: SearchConfig
+    run: Path
+
+
+@dataclass(frozen=True)
+class CellsLookedUp(Event):
+    """What the benchmark table says of the cell; that of every epoch is written and drawn."""
+
+    benchmark: Benchmark
+    run: Path
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchResult(SearchOutcome):
     """The genotype of a search, the record of each epoch, and what follows from its settings."""
@@ -190,10 +207,13 @@ def _finish(begun: _Search, reporter: Reporter, *, resume: bool) -> SearchResult
             run.cell_drawing(suffix),
             title=f"{config.strategy}, {config.task} task, on {begun.dataset}",
         )
-    genotype, size = outcome.genotype, None
+    reporter(CellFound(outcome, config, run.path))
+    genotype, size, benchmark = outcome.genotype, None, None
     if config.budgeted and isinstance(genotype, Genotype):
         size = choose_size(run, genotype, reporter)
-    benchmark = look_up_search(run, outcome, begun.table) if begun.table else None
+    if begun.table:
+        benchmark = look_up_search(run, outcome, begun.table)
+        reporter(CellsLookedUp(benchmark, run.path))
     return SearchResult(
         **vars(outcome), run=run.path, config=config, size=size, benchmark=benchmark
     )

@@ -8,14 +8,16 @@ import pytest
 import torch
 from rich.console import Console
 
+from sdedge.cli.render import search as search_events  # noqa: F401 - registers them
 from sdedge.cli.render.figures import accuracy_on, few_images
-from sdedge.cli.render.search import show_search
+from sdedge.cli.render.progress import render
 from sdedge.cli.render.train import show_training
 from sdedge.comparison.summary import undecided_searches
 from sdedge.config import SearchConfig, TrainConfig
 from sdedge.genotype import published
 from sdedge.nas.alphas import RELATIVE, relative_entropy
-from sdedge.pipeline.search import SearchResult
+from sdedge.nas.runner import SearchOutcome
+from sdedge.pipeline.search import CellFound
 from sdedge.pipeline.train import Majority, TrainResult
 from sdedge.proportion import interval
 from sdedge.space.counting import Counts
@@ -27,22 +29,18 @@ def said(print_it: Any, *arguments: Any) -> str:
     return " ".join(out.export_text().split())
 
 
-def found(normal: float, reduce: float, **settings: Any) -> SearchResult:
-    record = {"epoch": 1, RELATIVE + "normal": normal, RELATIVE + "reduce": reduce}
-    return searched(record, **settings)
+def found(normal: float, reduce: float) -> SearchOutcome:
+    return searched({"epoch": 1, RELATIVE + "normal": normal, RELATIVE + "reduce": reduce})
 
 
-def searched(record: dict[str, Any], **settings: Any) -> SearchResult:
-    return SearchResult(
-        genotype=published()["DARTS_V2"].genotype,
-        epoch=0,
-        seconds=1.0,
-        records=[record],
-        run=Path("run"),
-        config=SearchConfig(**settings),
-        size=None,
-        benchmark=None,
-    )
+def searched(record: dict[str, Any]) -> SearchOutcome:
+    return SearchOutcome(published()["DARTS_V2"].genotype, 0, 1.0, [record])
+
+
+def shown(outcome: SearchOutcome, **settings: Any) -> str:
+    """What the end of a search with these settings prints."""
+    event = CellFound(outcome, SearchConfig(**settings), Path("run"))
+    return said(lambda out: render(event, out))
 
 
 class TestUndecidedSearch:
@@ -61,15 +59,15 @@ class TestUndecidedSearch:
 
     def test_it_is_said_with_what_to_do(self) -> None:
         slow = {"epochs": 10, "alpha_warmup": 0.3, "alpha_lr": 3e-4}
-        text = said(show_search, found(0.9998, 1.0, **slow))
+        text = shown(found(0.9998, 1.0), **slow)
         assert "has not decided anything" in text
         assert "99.98% of that of uniform ones" in text
         assert "Alpha moved in 7 of 10 epochs, at a rate of 0.0003" in text
         assert "--set alpha_lr=0.006" in text
         assert "an alpha_warmup below 0.3" in text
         fast = {"epochs": 10, "alpha_lr": 0.02}
-        assert "higher rate" not in said(show_search, found(0.9998, 1.0, **fast))
-        assert "not decided" not in said(show_search, found(0.7, 0.8, **slow))
+        assert "higher rate" not in shown(found(0.9998, 1.0), **fast)
+        assert "not decided" not in shown(found(0.7, 0.8), **slow)
 
     def test_entropy_of_any_relaxation_is_a_share_of_uniform(self) -> None:
         uniform, one_hot = torch.full((14, 8), 1 / 8), torch.eye(8)
