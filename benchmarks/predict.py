@@ -37,12 +37,11 @@ from sdedge.deploy.board.calibrate import measured_rates, micro_samples
 from sdedge.deploy.board.micro import CLASSES, int8_form, micro_models
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.formats.onnx.write import to_model
-from sdedge.deploy.ir.graph import Precision
+from sdedge.deploy.ir.graph import PRECISIONS, Precision
 from sdedge.deploy.ir.trace import to_program
 from sdedge.deploy.latency.bench import random_image
 from sdedge.deploy.targets.band import error_band
 from sdedge.deploy.targets.rates import Sample, predicted_ms
-from sdedge.deploy.targets.target import PRECISIONS
 from sdedge.environment import describe_environment
 from sdedge.files import write_json
 from sdedge.space.darts.cell import random_genotype

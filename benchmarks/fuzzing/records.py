@@ -24,8 +24,9 @@ from sdedge.deploy.card.write import card_text
 from sdedge.deploy.fit.check import Limits
 from sdedge.deploy.fit.mlperf import score_run
 from sdedge.deploy.fit.requirements import Requirements
+from sdedge.deploy.formats.onnx.format import ONNX
 from sdedge.deploy.formats.onnx.metadata import read_metadata
-from sdedge.deploy.formats.onnx.write import to_onnx
+from sdedge.deploy.ir.trace import trace_model
 from sdedge.deploy.latency.profiler import Measurement
 from sdedge.deploy.targets.target import load_target, read_target
 from sdedge.errors import SdedgeError
@@ -288,5 +289,5 @@ def _model() -> bytes:
         genotype=_CELL, channels=2, cells=1, stem="cifar", classes=("cat", "dog"), image_size=16,
         mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), dataset="pets",
     )  # fmt: skip
-    model: bytes = to_onnx(description.build(), description).SerializeToString()
+    (model,) = ONNX.content(trace_model(description.build(), description))
     return model

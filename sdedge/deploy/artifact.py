@@ -70,7 +70,7 @@ class Artifact:
         )
 
     @classmethod
-    def made(
+    def create(
         cls,
         of: Format,
         precision: Precision,

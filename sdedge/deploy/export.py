@@ -8,9 +8,9 @@ from typing import Any
 from sdedge.deploy.artifact import Artifact
 from sdedge.deploy.card.classes import ClassCount
 from sdedge.deploy.card.records import DATA_NOTES, PER_CLASS
-from sdedge.deploy.formats.format import PRECISIONS
 from sdedge.deploy.formats.onnx.format import ONNX
 from sdedge.deploy.formats.registry import FORMATS
+from sdedge.deploy.ir.graph import PRECISIONS
 from sdedge.files import json_bytes, write_together
 from sdedge.run import RunDir
 

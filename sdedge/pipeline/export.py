@@ -125,7 +125,7 @@ def export(
             limit=limit,
             progress=_progress(reporter, "checking on test images"),
         )
-        fp32 = Artifact.made(ONNX, "fp32", content, folder)
+        fp32 = Artifact.create(ONNX, "fp32", content, folder)
         writer = _Writer(folder, data, chosen, limit, reporter)
         artifacts = [replace(fp32, report=verified.report), *writer.others(model, fp32)]
         quantized = problem = None
@@ -220,7 +220,7 @@ class _Writer:
                 limit=self.limit,
                 progress=_progress(self.reporter, f"checking {of.title} on test images"),
             )
-            artifact = Artifact.made(of, model.precision, content, self.run, like=onnx)
+            artifact = Artifact.create(of, model.precision, content, self.run, like=onnx)
             made.append(replace(artifact, report=report))
         return made
 
@@ -247,7 +247,7 @@ class _Writer:
         progress = _progress(self.reporter, "checking int8 on test images")
         (scores,) = class_scores([run], test, rows, to_input, progress)
         predicted: Classes = scores.argmax(axis=1)
-        artifact = Artifact.made(ONNX, "int8", [quantized.data], self.run)
+        artifact = Artifact.create(ONNX, "int8", [quantized.data], self.run)
         others = self.others(quantized.model, artifact)
         self.reporter(Notice("measuring"))
         latencies = compare.compare_latency(

@@ -8,12 +8,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from sdedge.deploy.artifact import Artifact
 from sdedge.deploy.fit.evaluate import Variant, variants_of
 from sdedge.deploy.fit.mlperf import Score, score_run
-from sdedge.deploy.ir.graph import Precision
+from sdedge.deploy.ir.graph import PRECISIONS, Precision
 from sdedge.deploy.latency.profiler import Measurement
 from sdedge.errors import ConfigError, RunError
 from sdedge.events import Notice, Reporter
@@ -119,7 +119,7 @@ class ExportedNetwork:
         """What the run keeps of earlier measurements; BenchError for damaged ones."""
         if self.run is None:
             return []
-        files = [self.run.bench(precision) for precision in get_args(Precision)]
+        files = [self.run.bench(precision) for precision in PRECISIONS]
         return [
             Measurement.from_dict(read_json(file), source=str(file))
             for file in files

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Unpack
 
 from sdedge.deploy.fit.check import Limits, LimitSettings
 from sdedge.deploy.fit.evaluate import TargetReport, evaluate_targets, with_measurements
-from sdedge.deploy.ir.graph import Precision
+from sdedge.deploy.ir.graph import PRECISIONS, Precision
 from sdedge.deploy.latency.profiler import Measurement
 from sdedge.deploy.targets.target import HOST, Target, list_targets, load_target
 from sdedge.errors import ConfigError
@@ -79,10 +79,8 @@ def load_targets(target: TargetLike | Sequence[TargetLike]) -> tuple[Target, ...
 
 def check_precision(precision: str | None) -> None:
     """ConfigError for one that there is not."""
-    if precision is not None and precision not in get_args(Precision):
-        raise ConfigError(
-            f"precision is {quoted(precision)}; choose from {', '.join(get_args(Precision))}"
-        )
+    if precision is not None and precision not in PRECISIONS:
+        raise ConfigError(f"precision is {quoted(precision)}; choose from {', '.join(PRECISIONS)}")
 
 
 def limits_or_budget(limits: Limits, budget: "Requirements | None", reporter: Reporter) -> Limits:

@@ -9,13 +9,13 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+from factories.exports import to_onnx
 from factories.networks import describe
 from sdedge.cli.main import app
 from sdedge.config import TrainConfig
 from sdedge.deploy.fit.check import Limits, check_fit
 from sdedge.deploy.fit.requirements import Requirements
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
-from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.latency import profiler
 from sdedge.deploy.targets.target import load_target
 from sdedge.files import write_json

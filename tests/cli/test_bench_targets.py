@@ -15,12 +15,12 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from typer.testing import CliRunner, Result
 
+from factories.exports import to_onnx
 from factories.networks import describe
 from sdedge.cli.main import app
 from sdedge.cli.render.checks import margin_text
 from sdedge.deploy.fit.check import Check
 from sdedge.deploy.fit.mlperf import CLASSES
-from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.ir.program import INPUT
 from sdedge.deploy.latency import profiler
 from sdedge.deploy.targets.target import list_targets, load_target, save_target

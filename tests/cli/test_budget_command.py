@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from factories.exports import to_onnx
 from factories.networks import describe
 from sdedge.cli.main import app
 from sdedge.cli.render.checks import show_verdict
@@ -19,7 +20,6 @@ from sdedge.deploy.fit import prices
 from sdedge.deploy.fit import requirements as sizing
 from sdedge.deploy.fit.check import Limits
 from sdedge.deploy.fit.requirements import Requirements, require
-from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.targets.target import HOST, Target, load_target
 from sdedge.device import seed_step
 from sdedge.errors import ConfigError, RunError

@@ -13,12 +13,12 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from factories.exports import to_onnx
 from factories.networks import describe
 from sdedge.cli.bundle import bundle
 from sdedge.config import TrainConfig
 from sdedge.data.shapes import draw
 from sdedge.deploy.board import bundle as bundle_module
-from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.files import write_json
 from sdedge.run import RunDir
 

@@ -9,11 +9,11 @@ import torch
 import typer
 from typer.testing import CliRunner, Result
 
+from factories.exports import to_onnx
 from factories.networks import describe
 from sdedge.cli.memory import memory
 from sdedge.cli.render.figures import kilobytes
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
-from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.memory.plan import flash_bytes, plan_memory
 
 APP = typer.Typer()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from factories.exports import quantize_network
+from factories.exports import quantize_network, to_onnx
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Dataset
 from sdedge.deploy.fit import prices
@@ -18,7 +18,6 @@ from sdedge.deploy.fit.check import Limits, check_fit
 from sdedge.deploy.fit.prices import Plan, make_plan
 from sdedge.deploy.fit.requirements import Requirements, largest, require
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
-from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.targets.target import Target, list_targets, load_target
 from sdedge.errors import ConfigError, RunError, TargetError
 from sdedge.genotype import Genotype, published

@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from factories.exports import to_onnx
 from factories.reports import INT8, REPORT
 from sdedge.config import TrainConfig
 from sdedge.data.decode import decode_file
@@ -25,7 +26,6 @@ from sdedge.deploy.card.snippets import cpp_snippet
 from sdedge.deploy.card.write import card_text, write_card
 from sdedge.deploy.export import write_export
 from sdedge.deploy.formats.onnx.metadata import read_metadata
-from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.errors import ExportError, RunError
 from sdedge.files import write_json
 from sdedge.genotype import published

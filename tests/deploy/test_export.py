@@ -15,12 +15,11 @@ import pytest
 import torch
 from torch import nn
 
-from factories.exports import export_network
+from factories.exports import export_network, to_onnx
 from factories.networks import SEMANTIC, describe, random_split, trained
 from sdedge.bounds import Stem
 from sdedge.data.dataset import Split
 from sdedge.deploy.formats.onnx.verify import ExportReport, verify_onnx
-from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.ir.folding import fold_batch_norm
 from sdedge.errors import DataError, ExportError
 from sdedge.genotype import Genotype

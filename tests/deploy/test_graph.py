@@ -15,11 +15,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
+from factories.exports import to_onnx
 from factories.networks import describe
 from factories.onnx_models import CONV, classifier, integers, read, types, weight
 from sdedge.bounds import Stem
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
-from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.errors import ExportError
 from sdedge.space.counting import count_network
 

@@ -18,7 +18,7 @@ from sdedge.deploy.int8 import search as int8
 from sdedge.deploy.int8.equalize import equalize
 from sdedge.deploy.int8.images import choose_images
 from sdedge.deploy.int8.quantize import _Quantizer, quantize, quantized_tensors
-from sdedge.deploy.int8.ranges import METHODS, Observed, observe
+from sdedge.deploy.int8.ranges import METHODS, Observations, observe
 from sdedge.deploy.int8.report import judge
 from sdedge.deploy.ir.optimize import optimize_graph
 from sdedge.deploy.ir.program import INPUT, Program
@@ -272,8 +272,8 @@ class TestLean:
 
 class TestRanges:
     @staticmethod
-    def seen(*batches: np.ndarray) -> Observed:
-        observed = Observed()
+    def seen(*batches: np.ndarray) -> Observations:
+        observed = Observations()
         for batch in batches:
             observed.add(batch, np.random.default_rng(0))
         return observed

@@ -8,11 +8,11 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from factories.exports import quantize_network
+from factories.exports import quantize_network, to_onnx
 from sdedge.data.dataset import Dataset
 from sdedge.deploy.formats.onnx.order import in_best_order
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
-from sdedge.deploy.formats.onnx.write import program_model, to_onnx
+from sdedge.deploy.formats.onnx.write import program_model
 from sdedge.deploy.ir.trace import to_program
 from sdedge.deploy.memory.plan import plan_memory
 from sdedge.genotype import Genotype, published

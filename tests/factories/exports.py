@@ -1,5 +1,7 @@
 """ONNX files of a network, as an export makes them."""
 
+import onnx
+
 from sdedge.data.dataset import Dataset, Split
 from sdedge.deploy.formats.onnx.format import ONNX
 from sdedge.deploy.formats.onnx.verify import ExportReport, verify_onnx
@@ -8,6 +10,14 @@ from sdedge.deploy.int8.search import CALIBRATION_IMAGES, Quantized, quantize_mo
 from sdedge.deploy.ir.trace import trace_model
 from sdedge.space.darts.network import Network
 from sdedge.space.saved import NetworkDescription
+
+
+def to_onnx(
+    network: Network, description: NetworkDescription, *, normalize: bool = False
+) -> onnx.ModelProto:
+    """The model in fp32."""
+    (model,) = ONNX.content(trace_model(network, description, normalize=normalize))
+    return onnx.load_from_string(model)
 
 
 def export_network(

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 import sdedge
+from factories.exports import to_onnx
 from factories.networks import describe
 from sdedge.config import TrainConfig
 from sdedge.deploy import artifact
 from sdedge.deploy.fit import check, evaluate
 from sdedge.deploy.fit.check import Limits
 from sdedge.deploy.fit.requirements import Requirements
-from sdedge.deploy.formats.onnx.write import to_onnx
 from sdedge.deploy.latency import profiler
 from sdedge.errors import ConfigError, RunError
 from sdedge.events import Event, Notice

@@ -17,14 +17,13 @@ from msgspec import Meta
 from sdedge.bounds import Words
 from sdedge.deploy.board.micro import NETWORK, file_name, micro_models, micro_set
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
-from sdedge.deploy.ir.graph import Precision
+from sdedge.deploy.ir.graph import PRECISIONS, Precision
 from sdedge.deploy.targets.band import ErrorBand, error_band
 from sdedge.deploy.targets.rates import Sample, fit_rates, held_out_ratios
 from sdedge.deploy.targets.target import (
     HOST,
     KINDS,
     MEMORY,
-    PRECISIONS,
     Rates,
     Target,
     check_name,

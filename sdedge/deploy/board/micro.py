@@ -16,10 +16,9 @@ import numpy as np
 
 from sdedge.deploy.formats.onnx.write import to_model
 from sdedge.deploy.int8.quantize import quantize
-from sdedge.deploy.ir.graph import Precision
+from sdedge.deploy.ir.graph import PRECISIONS, Precision
 from sdedge.deploy.ir.program import INPUT, Program
 from sdedge.deploy.ir.trace import to_program
-from sdedge.deploy.targets.target import PRECISIONS
 from sdedge.space.darts.cell import random_genotype
 from sdedge.space.saved import NetworkDescription
 

@@ -8,8 +8,7 @@ from sdedge.deploy.card.budget import prediction_lines
 from sdedge.deploy.card.classes import ClassCount
 from sdedge.deploy.card.records import PER_CLASS, BenchFile, read_report
 from sdedge.deploy.card.text import table, threads
-from sdedge.deploy.formats.format import PRECISIONS
-from sdedge.deploy.ir.graph import Precision
+from sdedge.deploy.ir.graph import PRECISIONS, Precision
 from sdedge.deploy.memory.plan import flash_bytes
 from sdedge.escape import markdown, markdown_code
 from sdedge.proportion import FEW_IMAGES, interval

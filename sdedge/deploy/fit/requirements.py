@@ -7,7 +7,7 @@ and limits, as the trained one will be.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
 from sdedge import bounds
 from sdedge.config import SearchConfig
@@ -16,7 +16,7 @@ from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.formats.onnx.write import program_model
 from sdedge.deploy.int8.quantize import quantize
 from sdedge.deploy.int8.ranges import Range
-from sdedge.deploy.ir.graph import Precision
+from sdedge.deploy.ir.graph import PRECISIONS, Precision
 from sdedge.deploy.ir.program import INPUT, Program
 from sdedge.deploy.ir.trace import to_program
 from sdedge.deploy.targets.target import Target, load_target, parse_target
@@ -164,7 +164,7 @@ class Requirements:
         nearest = self._nearest()
         if not nearest.fits:
             needs = " and ".join(_need(check) for check in nearest.checks if not check.fits)
-            runs = self.target.precisions if self.target else get_args(Precision)
+            runs = self.target.precisions if self.target else PRECISIONS
             quantised = "int8" in runs and replace(self, precision="int8")._nearest().fits
             raise ConfigError(
                 f"no network of this space meets the budget: the nearest ({CELLS[0]} cells of "
@@ -236,7 +236,7 @@ def require(config: SearchConfig, classes: int, image_size: int) -> Requirements
     Raises TargetError for a target that is unknown or damaged, or does not run the precision.
     """
     target = None if config.target is None else load_target(config.target)
-    runs = target.precisions if target else get_args(Precision)
+    runs = target.precisions if target else PRECISIONS
     precision = runs[0] if config.int8 is None else "int8" if config.int8 else "fp32"
     if target and precision not in runs:
         raise TargetError(

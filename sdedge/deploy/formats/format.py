@@ -2,17 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sdedge.deploy.ir.graph import Precision
+from sdedge.deploy.ir.graph import PRECISIONS, Precision
 from sdedge.deploy.ir.model import Model
 from sdedge.errors import ExportError
 from sdedge.run import model_name
 
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 # Class scores (N, classes) of images as a model takes them, float32 (N, 3, S, S).
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from sdedge.deploy.ir.program import Node, Program
 
-_LEAST = 1e-6  # of the greatest factor: a channel of zeros stays one
+_MIN_FACTOR = 1e-6  # of the greatest factor: a channel of zeros stays one
 
 
 def equalize(program: Program) -> Program:
@@ -25,7 +25,7 @@ def equalize(program: Program) -> Program:
         reader, first = following
         weight = program.constants[node.inputs[1]]
         greatest = np.abs(weight).max(axis=(1, 2, 3))
-        factors = np.maximum(greatest / (greatest.max() or 1), _LEAST).astype(weight.dtype)
+        factors = np.maximum(greatest / (greatest.max() or 1), _MIN_FACTOR).astype(weight.dtype)
         result.constants[node.inputs[1]] = weight / factors[:, None, None, None]
         following_weight = result.constants[reader.inputs[1]]
         groups = reader.attributes.get("group", 1)

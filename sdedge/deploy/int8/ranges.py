@@ -18,7 +18,7 @@ _CUTS = np.linspace(0.3, 1, 29)
 
 
 @dataclass
-class Observed:
+class Observations:
     """What was seen of one activation."""
 
     least: list[float] = field(default_factory=list)  # of each batch
@@ -34,11 +34,11 @@ class Observed:
 
 def observe(
     model: bytes, tensors: Sequence[str], batches: Iterable[NDArray[np.float32]]
-) -> dict[str, Observed]:
+) -> dict[str, Observations]:
     """Run a model on batches of its input; `tensors` names its outputs after the class scores."""
     session = open_model(model)
     generator = np.random.default_rng(0)
-    observed = {name: Observed() for name in (INPUT, *tensors)}
+    observed = {name: Observations() for name in (INPUT, *tensors)}
     for x in batches:
         _, *found = session.run(None, {INPUT: x})
         for name, values in zip(observed, (x, *found), strict=True):
@@ -46,20 +46,20 @@ def observe(
     return observed
 
 
-def _min_max(seen: Observed) -> Range:
+def _min_max(seen: Observations) -> Range:
     return min(seen.least), max(seen.greatest)
 
 
-def _average(seen: Observed) -> Range:
+def _average(seen: Observations) -> Range:
     return float(np.mean(seen.least)), float(np.mean(seen.greatest))
 
 
-def _percentile(seen: Observed) -> Range:
+def _percentile(seen: Observations) -> Range:
     least, greatest = np.quantile(np.concatenate(seen.samples), (_OUTLIERS, 1 - _OUTLIERS))
     return float(least), float(greatest)
 
 
-def _least_error(seen: Observed) -> Range:
+def _least_error(seen: Observations) -> Range:
     """The range, both ends cut by the same share, of the least squared error of rounding."""
     values = np.concatenate(seen.samples)
     ends = [tuple(cut * end for end in _min_max(seen)) for cut in _CUTS]
@@ -73,7 +73,7 @@ def _squared_error(values: NDArray[np.float32], least: float, greatest: float) -
     return float(np.square(rounded - values).mean())
 
 
-METHODS: Mapping[str, Callable[[Observed], Range]] = {
+METHODS: Mapping[str, Callable[[Observations], Range]] = {
     "min_max": _min_max,
     "average": _average,
     "percentile": _percentile,

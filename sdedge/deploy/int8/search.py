@@ -17,7 +17,7 @@ from sdedge.deploy.formats.scores import CPU, class_scores, model_input
 from sdedge.deploy.int8.equalize import equalize
 from sdedge.deploy.int8.images import Rows, choose_images
 from sdedge.deploy.int8.quantize import quantize, quantized_tensors
-from sdedge.deploy.int8.ranges import METHODS, Observed, observe
+from sdedge.deploy.int8.ranges import METHODS, Observations, observe
 from sdedge.deploy.ir.model import Model
 
 CALIBRATION_IMAGES = 512
@@ -100,7 +100,7 @@ def quantize_model(
     )
 
 
-def _observe(model: Model, data: Dataset, calibration: Rows) -> dict[str, Observed]:
+def _observe(model: Model, data: Dataset, calibration: Rows) -> dict[str, Observations]:
     """What the activations of a model are on the calibration images, by tensor."""
     tensors = quantized_tensors(model.program)
     observable = program_model(
@@ -114,7 +114,7 @@ def _observe(model: Model, data: Dataset, calibration: Rows) -> dict[str, Observ
 
 
 def _quantized(
-    model: Model, observed: Mapping[str, Observed], method: str, weight_limit: int
+    model: Model, observed: Mapping[str, Observations], method: str, weight_limit: int
 ) -> Model:
     ranges = {name: METHODS[method](seen) for name, seen in observed.items()}
     program = quantize(model.program, ranges, weight_limit=weight_limit)

@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Literal
+from typing import Literal, get_args
 
 Kind = Literal["dense", "pointwise", "depthwise", "linear", "pooling", "elementwise", "movement"]
 Precision = Literal["fp32", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 BYTES: dict[Precision, int] = {"fp32": 4, "int8": 1}
 
 # The bytes stay where they are, only the shape changes.

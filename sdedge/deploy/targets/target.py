@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from sdedge.bounds import Count, Quantity, Words
-from sdedge.deploy.ir.graph import Kind, Precision
+from sdedge.deploy.ir.graph import PRECISIONS, Kind, Precision
 from sdedge.deploy.memory.plan import OPERATOR_BYTES
 from sdedge.deploy.targets.band import ErrorBand
 from sdedge.errors import RunError, TargetError
@@ -46,7 +46,6 @@ from sdedge.run import read_json
 from sdedge.schema import to_record
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 CONVOLUTIONS: tuple[Kind, ...] = ("dense", "pointwise", "depthwise")
 RUN, NODE, PIXEL = "run", "node", "pixel"
 MEMORY = "memory"

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """See `sdedge.deploy.formats.onnx.write.to_onnx`; `mean` and `std` are of RGB in [0, 1]."""
+    """See `sdedge.deploy.ir.model.Model`; `mean` and `std` are of RGB in [0, 1]."""
 
     classes: bounds.ClassNames
     image_size: bounds.ImageSize

@@ -46,7 +46,7 @@ class ExportReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verified:
+class Verification:
     """A model that passed: the report on it, and its classes (N,) of the images."""
 
     report: ExportReport
@@ -63,7 +63,7 @@ def verify_onnx(
     limit: int | None = None,
     batch_size: int = BATCH,
     progress: Progress | None = None,
-) -> Verified:
+) -> Verification:
     """Check a serialised model against the network it was exported from, on real images.
 
     onnx.checker first; then the logits of torch (batch norm not folded) and of ONNX Runtime, in
@@ -101,7 +101,7 @@ def verify_onnx(
         differing_predictions=differing,
         max_abs_logit_difference=comparison.max_abs_difference,
     )
-    return Verified(report=report, predicted=classes)
+    return Verification(report=report, predicted=classes)
 
 
 def checked_model(model: bytes) -> onnx.ModelProto:

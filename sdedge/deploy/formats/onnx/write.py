@@ -13,11 +13,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from sdedge.deploy.formats.onnx.order import in_best_order
 from sdedge.deploy.ir.program import INPUT, OUTPUT, Node, Program
-from sdedge.deploy.ir.trace import to_program
 from sdedge.schema import encode_json
-from sdedge.space.darts.network import Network
 from sdedge.space.saved import NetworkDescription
 from sdedge.version import __version__
 
@@ -26,20 +23,6 @@ BATCH = "batch"
 # reads it since 1.6 (2020).
 OPSET = 13
 IR_VERSION = 7
-
-
-def to_onnx(
-    network: Network, description: NetworkDescription, *, normalize: bool = False
-) -> onnx.ModelProto:
-    """The ONNX model of `network` in evaluation, batch norm folded, for any batch size.
-
-    `input` is float32 (batch, 3, S, S), RGB: normalised with the description's mean and std, or,
-    with `normalize`, in [0, 1] and normalised by the graph. `logits` is (batch, classes). Classes,
-    preprocessing and genotype are in the metadata, as JSON. Nodes are in the order that needs the
-    least memory. Raises ExportError when the network holds something that has no ONNX form here.
-    """
-    program = to_program(network, description, normalize=normalize)
-    return in_best_order(program_model(program, description, normalize=normalize))
 
 
 def program_model(

@@ -15,11 +15,16 @@ from google.protobuf.message import DecodeError, EncodeError  # type: ignore[imp
 
 from sdedge.deploy.formats.onnx.reader import contained, native
 from sdedge.deploy.formats.onnx.reader.native import NativeError
-from sdedge.deploy.formats.onnx.reader.nodes import STANDARD_DOMAINS, handed_on, in_order, needed
-from sdedge.deploy.formats.onnx.reader.qlinear import written_out
+from sdedge.deploy.formats.onnx.reader.nodes import (
+    STANDARD_DOMAINS,
+    is_topological,
+    reachable,
+    resolve_identities,
+)
+from sdedge.deploy.formats.onnx.reader.qlinear import expand_operators
 from sdedge.deploy.formats.onnx.reader.shapes import Native, ShapeReader
 from sdedge.deploy.formats.onnx.reader.tensor import Tensor, is_tensor, shape_text, tensor_of
-from sdedge.deploy.formats.onnx.reader.weights import set_aside
+from sdedge.deploy.formats.onnx.reader.weights import detach_weights
 from sdedge.errors import ExportError
 from sdedge.escape import printable
 
@@ -60,17 +65,17 @@ def load_classifier(
     folder = None if origin is None else origin.parent
     proto = parse_model(model, source)
     _check_versions(proto, source)
-    weights, external = set_aside(proto.graph, folder, source)
+    weights, external = detach_weights(proto.graph, folder, source)
     constants = {w.name: tensor_of(w) for w in (*weights, *proto.graph.initializer)}
     value = _only_input(proto, constants, source)
     _fix_shape(value, image, source)
     proto = _checked(proto, source, run)
-    nodes = [plain for node in proto.graph.node for plain in written_out(node)]
-    output = handed_on(nodes, _only_output(proto, source))
-    nodes = needed(nodes, output)
+    nodes = [plain for node in proto.graph.node for plain in expand_operators(node)]
+    output = resolve_identities(nodes, _only_output(proto, source))
+    nodes = reachable(nodes, output)
     if not nodes:
         raise constant_scores(source)
-    if not in_order(nodes, {value.name, *constants}):
+    if not is_topological(nodes, {value.name, *constants}):
         raise ExportError(
             f"{source} is damaged: its nodes read what is not there yet, or make a tensor twice; "
             "export it again"

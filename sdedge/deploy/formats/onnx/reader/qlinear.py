@@ -30,7 +30,7 @@ _SAME_AS_ONNX = {"QuantizeLinear", "DequantizeLinear"}
 _FUSED = {"FusedConv": "Conv", "FusedGemm": "Gemm"}
 
 
-def written_out(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+def expand_operators(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     """The node itself, or the operators of ONNX that do the same.
 
     A QLinear operator becomes DequantizeLinear -> operator -> QuantizeLinear, a fused one the

@@ -15,7 +15,7 @@ import onnx
 from onnx import helper
 
 from sdedge.deploy.formats.onnx.reader.native import NativeError
-from sdedge.deploy.formats.onnx.reader.nodes import is_standard, names_read
+from sdedge.deploy.formats.onnx.reader.nodes import input_names, is_standard
 from sdedge.deploy.formats.onnx.reader.tensor import Tensor, is_tensor, tensor_of
 from sdedge.errors import ExportError
 from sdedge.escape import printable
@@ -142,7 +142,7 @@ def _unknown(
     nodes: Sequence[onnx.NodeProto], tensors: Mapping[str, Tensor]
 ) -> Iterator[tuple[onnx.NodeProto, str]]:
     """The results without a shape that some node reads, or that are the last."""
-    read = {*nodes[-1].output, *(name for node in nodes for name in names_read(node))}
+    read = {*nodes[-1].output, *(name for node in nodes for name in input_names(node))}
     missing = read - tensors.keys() - {""}
     for node in nodes:
         yield from ((node, name) for name in node.output if name in missing)

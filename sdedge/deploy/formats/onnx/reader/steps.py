@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto
 
 from sdedge.deploy.formats.onnx.reader.classifier import Classifier, constant_scores
-from sdedge.deploy.formats.onnx.reader.nodes import hands_on, is_standard, names_read
+from sdedge.deploy.formats.onnx.reader.nodes import input_names, is_identity, is_standard
 from sdedge.deploy.formats.onnx.reader.tensor import Tensor
 from sdedge.deploy.ir.graph import QUANTIZERS
 from sdedge.escape import printable
@@ -72,15 +72,15 @@ def _without_constants(classifier: Classifier) -> Iterator[Step]:
     tensors = classifier.tensors
     constants = {name: _Constant(name, tensor) for name, tensor in classifier.constants.items()}
     same: dict[str, str] = {}
-    read = {name for node in classifier.nodes for name in names_read(node)} | {classifier.output}
+    read = {name for node in classifier.nodes for name in input_names(node)} | {classifier.output}
     for node in classifier.nodes:
-        inputs = [same.get(name, name) for name in names_read(node)]
+        inputs = [same.get(name, name) for name in input_names(node)]
         data = inputs[:1] if is_quantizer(node) else inputs
         outputs = tuple(name for name in node.output if name in read)
         if node.op_type in _SHAPE_OF or all(name in constants for name in data):
             behind = [constants[name] for name in data if name in constants]
             constants |= {name: _derived(name, tensors[name], behind) for name in outputs}
-        elif hands_on(node):
+        elif is_identity(node):
             same[node.output[0]] = inputs[0]
         else:
             yield _step(node, data, outputs, constants, tensors)

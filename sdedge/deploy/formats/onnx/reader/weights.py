@@ -12,7 +12,9 @@ _KEPT_BYTES = 1024  # smaller ones stay: axes, bounds and shapes, which shapes f
 _REMEDY = "export the model into one file, or copy that file again"
 
 
-def set_aside(graph: GraphProto, folder: Path | None, source: str) -> tuple[list[TensorProto], int]:
+def detach_weights(
+    graph: GraphProto, folder: Path | None, source: str
+) -> tuple[list[TensorProto], int]:
     """Take large weights, and those in other files, out of `graph`, which gets them as inputs.
 
     Returns them, and the bytes of the other files. `folder` is the model's, None for a model
