@@ -16,11 +16,13 @@ class Registration:
 
     def __init__(self, registry: MutableMapping[str, Any], name: str) -> None:
         self._registry = registry
+        self._value = registry[name]
         self.name = name
 
     def undo(self) -> None:
-        """Take the entry out of its registry, where it still is."""
-        self._registry.pop(self.name, None)
+        """Take the entry out of its registry, unless that was done, or another has the name."""
+        if self._registry.get(self.name) is self._value:
+            del self._registry[self.name]
 
     def __enter__(self) -> "Registration":
         return self

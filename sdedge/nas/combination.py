@@ -47,15 +47,19 @@ def combine(parts: Sequence[Strategy], usual: Strategy) -> Strategy:
         if reason := incompatibility(first, second, usual):
             raise ConfigError(reason)
     merged = {field.name: _merged(field.name, parts, usual) for field in fields(Strategy)}
-    return replace(
-        usual,
-        **merged
-        | {
-            "name": "+".join(part.name for part in parts),
-            "summary": "; ".join(part.summary for part in parts),
-            "paper": " ".join(dict.fromkeys(part.paper for part in parts)),
-        },
-    )
+    merged["name"] = "+".join(part.name for part in parts)
+    merged["summary"] = "; ".join(part.summary for part in parts)
+    merged["paper"] = " ".join(dict.fromkeys(part.paper for part in parts))
+    return replace(usual, **merged)
+
+
+def check_alone(strategy: Strategy, usual: Strategy) -> None:
+    """Raise ConfigError for a strategy that has two traits which one search cannot have."""
+    has = traits(strategy, usual)
+    for (first, second), reason in _LOOP.items():
+        if {first, second} <= has:
+            both = f"{first.name} and {second.name}"
+            raise ConfigError(f"strategy {strategy.name} cannot have both {both}: {reason}")
 
 
 def incompatibility(first: Strategy, second: Strategy, usual: Strategy) -> str | None:

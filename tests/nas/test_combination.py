@@ -1,13 +1,12 @@
 """Which strategies combine: every pair, and one that none of the others knows."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 
 import pytest
 
 from sdedge.errors import ConfigError
-from sdedge.nas.combination import combine
+from sdedge.nas.combination import check_alone, combine
 from sdedge.nas.strategies import (
     STRATEGIES,
     get_strategy,
@@ -114,25 +113,34 @@ def test_both_spaces_that_parts_exclude_are_excluded() -> None:
     assert spaces == {"darts": "the first says so", "nas-bench-201": "nor"}
 
 
-@pytest.mark.parametrize("leave", [True, False])
-def test_a_registered_strategy_is_known_by_name_until_it_is_undone(leave: bool) -> None:
-    def known() -> bool:
-        return "toy" in STRATEGIES and get_strategy("TOY+beta").name == "toy+beta"
-
-    registration = register_strategy(toy())
-    try:
-        assert known()
+def test_a_registered_strategy_is_known_by_name_to_the_end_of_its_block() -> None:
+    with register_strategy(toy()):
+        assert get_strategy("TOY+beta").name == "toy+beta"
         with pytest.raises(ConfigError, match="there is a strategy toy already"):
             register_strategy(replace(DARTS, name="To_y"))
-    finally:
-        undo: Callable[[], None] = registration.undo
-        if leave:
-            with registration:
-                assert known()
-        else:
-            undo()
     with pytest.raises(ConfigError, match="unknown strategy 'toy'"):
         get_strategy("toy")
+
+
+def test_a_strategy_that_stops_within_stages_is_refused() -> None:
+    contradictory = toy(stop=lambda records: None, stages=STRATEGIES["p-darts"].stages)
+    with pytest.raises(ConfigError, match="toy cannot have both STAGES and STOP: its stages go on"):
+        register_strategy(contradictory)
+    assert "toy" not in STRATEGIES
+
+
+def test_the_strategies_that_ship_contradict_nothing() -> None:
+    for strategy in STRATEGIES.values():
+        check_alone(strategy, DARTS)
+
+
+def test_a_registration_is_undone_once_and_takes_out_no_other() -> None:
+    first = register_strategy(toy())
+    assert get_strategy("toy") == toy()
+    first.undo()
+    with register_strategy(toy(summary="another")):
+        first.undo()
+        assert get_strategy("toy").summary == "another"
 
 
 @pytest.mark.parametrize("name", ["", "a+b", "a b", "a:b", "a@b", "a,b", "a=b"])

@@ -11,16 +11,14 @@ from typing import Any
 import pytest
 from torch import Tensor, nn
 
-from sdedge.config import SearchConfig
+from sdedge import ConfigError, SearchConfig, SearchResult, search
 from sdedge.data.augment import Augmentation
-from sdedge.errors import ConfigError
 from sdedge.nas.alphas import Alphas, edge_rows
 from sdedge.nas.scalars import ScheduledScalar, ScheduledScalars
 from sdedge.nas.strategies import incompatible_with, register_strategy
 from sdedge.nas.strategies.darts import DARTS
 from sdedge.nas.tasks import register_task
 from sdedge.nas.tasks.task import Task, TaskBatch, TaskLoss, TaskSetting
-from sdedge.pipeline.search import SearchResult, search
 from sdedge.space.supernet import SupernetOutput
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"

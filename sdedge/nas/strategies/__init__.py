@@ -3,7 +3,7 @@
 from sdedge.config import SearchConfig
 from sdedge.errors import ConfigError
 from sdedge.names import choose
-from sdedge.nas.combination import combine, incompatibility
+from sdedge.nas.combination import check_alone, combine, incompatibility
 from sdedge.nas.strategies.adarts import ADARTS
 from sdedge.nas.strategies.beta_darts import BETA_DARTS
 from sdedge.nas.strategies.cdarts import CDARTS
@@ -58,8 +58,10 @@ def register_strategy(strategy: Strategy) -> Registration:
     """Make a strategy from outside known by its name, alone and in combinations.
 
     It stays known until the registration is undone, or to the end of its `with` block. Raises
-    ConfigError for a name that is taken or cannot be one.
+    ConfigError for a name that is taken or cannot be one, and for what no search can do, such as
+    stages and a stop.
     """
+    check_alone(strategy, DARTS)
     return register(STRATEGIES, strategy.name, strategy, kind="strategy")
 
 
