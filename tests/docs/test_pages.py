@@ -10,6 +10,7 @@ import typer
 from pages import PAGES, ROOT, anchors, links, name_of, spans, table_rows
 
 from sdedge.cli.main import app
+from sdedge.run import RunDir
 
 sys.path.insert(0, str(ROOT / "tools"))
 from docs_tables import filled
@@ -75,6 +76,14 @@ def test_every_command_is_documented(page: str) -> None:
     documented = spans(ROOT / page)
     for name in command_names(typer.main.get_command(app)):
         assert name in documented or f"sdedge {name}" in documented, name
+
+
+def test_every_file_of_a_run_is_documented() -> None:
+    run = RunDir(Path("run"))
+    named = [name for name, value in vars(RunDir).items() if isinstance(value, property)]
+    files = {value.name for name in named if isinstance(value := getattr(run, name), Path)}
+    assert len(files) > 10
+    assert files <= set(spans(ROOT / "docs" / "run-directory.md"))
 
 
 def test_the_pages_are_reached_from_the_readme() -> None:
