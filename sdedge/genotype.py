@@ -225,7 +225,7 @@ def _check_cell(name: str, edges: tuple[Edge, ...], concat: tuple[int, ...]) -> 
         if operation not in derivable:
             raise GenotypeError(
                 f"{name}[{position}]: unknown operation {short(operation)}; "
-                f"there is: {_list(derivable)}"
+                f"choose from {_list(derivable)}"
             )
         if not 0 <= source < node:
             raise GenotypeError(

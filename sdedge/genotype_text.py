@@ -98,7 +98,7 @@ def _read_call(text: str, where: str) -> dict[str, Any]:
         raise GenotypeError(f"{where}: a cell has each of {', '.join(_FIELDS)} once")
     if unknown := [name for name in names if name not in (*_FIELDS, "space")]:
         raise GenotypeError(
-            f"{where}: {short(unknown[0])} is no part of a cell; there is: {', '.join(_FIELDS)}"
+            f"{where}: {short(unknown[0])} is no part of a cell; choose from {', '.join(_FIELDS)}"
         )
     return {name: _value(node, text, f"{where}: {name}") for name, node in named}
 

@@ -64,7 +64,7 @@ def test_space_and_concat_have_the_defaults_of_darts() -> None:
         ("normal", [[SEP, 0], [SEP, 1.0]], f"normal[1] is ['{SEP}', 1.0]; it must be"),
         ("normal", [[SEP, 0], [SEP, True]], f"normal[1] is ['{SEP}', True]; it must be"),
         ("normal", [[4, 0], [SEP, 1]], 'normal[0] is [4, 0]; it must be ["operation", source]'),
-        ("normal", [["conv", 0], [SEP, 1]], "normal[0]: unknown operation 'conv'; there is: max"),
+        ("normal", [["conv", 0], [SEP, 1]], "normal[0]: unknown operation 'conv'; choose from max"),
         ("normal", [["none", 0], [SEP, 1]], "normal[0]: unknown operation 'none'"),
         ("reduce", [[SEP, 0], [SEP, 2]], "reduce[1]: node 2 cannot read from node 2"),
         ("reduce", [[SEP, -1], [SEP, 1]], "reduce[0]: node 2 cannot read from node -1"),

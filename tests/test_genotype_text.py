@@ -78,7 +78,7 @@ def test_nothing_in_the_text_is_run(tmp_path: Path) -> None:
         ("Genotype(normal=[], normal=[])", "a cell has each of normal"),
         ("Genotype([], normal=[])", "a cell has each of normal, normal_concat, reduce"),
         ("Genotype([], [], [], [], [])", "a cell has each of normal"),
-        ("Genotype(**x)", r"'\*\*' is no part of a cell; there is: normal"),
+        ("Genotype(**x)", r"'\*\*' is no part of a cell; choose from normal"),
         ("Genotype(cells=5)", "'cells' is no part of a cell"),
         ("Genotype(normal=1.5)", "normal: '1.5' is neither a list"),
         (f"Genotype(normal=[{EDGES}], reduce=[{EDGES}], normal_concat=range(10**9))", "10\\*\\*9"),

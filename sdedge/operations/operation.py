@@ -24,7 +24,7 @@ SKIP: Group = "skip connection"
 POOL: Group = "pooling"
 
 NONE = "none"  # an edge that carries nothing; the first operation of every edge of a supernet
-AUXILIARY_SKIP = "auxiliary_skip"  # DARTS-: a skip that fades, beside the operations of the space
+AUXILIARY_SKIP = "auxiliary_skip"  # DARTS-: a skip that fades, on every edge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Operation:
     def __post_init__(self) -> None:
         if self.group is not None and self.group not in get_args(Group):
             raise ConfigError(
-                f"operation {short(self.name)} is of the group {short(self.group)}; choose from: "
+                f"operation {short(self.name)} is of the group {short(self.group)}; choose from "
                 f"{', '.join(get_args(Group))}"
             )
 

@@ -28,7 +28,7 @@ def get_operation(name: str, space: str = DARTS) -> Operation:
     if name not in _TABLES[space]:
         raise ConfigError(
             f"unknown operation {quoted(name)} of {space}{suggestion(name, _TABLES[space])}; "
-            f"choose from: {', '.join(_TABLES[space])}"
+            f"choose from {', '.join(_TABLES[space])}"
         )
     return _TABLES[space][name]
 

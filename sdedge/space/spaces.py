@@ -19,7 +19,7 @@ def get_space(name: str, operations: Sequence[str] | None = None) -> SearchSpace
     Raises ConfigError, with what there is, for an unknown space or operation.
     """
     if name not in SPACES:
-        raise ConfigError(f"unknown space {name!r}; choose from: {', '.join(SPACES)}")
+        raise ConfigError(f"unknown space {name!r}; choose from {', '.join(SPACES)}")
     space = SPACES[name]
     if operations is None:
         return space

@@ -20,13 +20,13 @@ class RunningStatistics:
     def __init__(self, *, training: bool) -> None:
         self.training = training
         self._norms: list[nn.Module] = []
-        self._found: list[Tensor] = []
+        self._batch: list[Tensor] = []
         self._unbiased: list[float] = []
 
     def of(
-        self, norms: Sequence[nn.Module], found: Sequence[Tensor], values: Tensor
+        self, norms: Sequence[nn.Module], batch: Sequence[Tensor], values: Tensor
     ) -> list[Tensor]:
-        """Statistics (2, C) for each batch norm: those found in `values`, or the running ones."""
+        """Statistics (2, C) for each batch norm: `batch`, of `values`, or the running ones."""
         if not self.training:
             return [
                 torch.stack((norm.get_buffer("running_mean"), norm.get_buffer("running_var")))
@@ -38,9 +38,9 @@ class RunningStatistics:
                 f"batch norm needs 2 values a channel in training; a map is {tuple(values.shape)}"
             )
         self._norms.extend(norms)
-        self._found.extend(found)
+        self._batch.extend(batch)
         self._unbiased.extend([count / (count - 1)] * len(norms))
-        return list(found)
+        return list(batch)
 
     @torch.no_grad()
     def update(self) -> None:
@@ -51,8 +51,8 @@ class RunningStatistics:
             [norm.get_buffer(name) for norm in self._norms]
             for name in ("running_mean", "running_var", "num_batches_tracked")
         )
-        found = [statistics.to(means[0].dtype) for statistics in self._found]
-        unbiased = torch._foreach_mul([statistics[1] for statistics in found], self._unbiased)
-        torch._foreach_lerp_(means, [statistics[0] for statistics in found], _MOMENTUM)
+        batch = [statistics.to(means[0].dtype) for statistics in self._batch]
+        unbiased = torch._foreach_mul([statistics[1] for statistics in batch], self._unbiased)
+        torch._foreach_lerp_(means, [statistics[0] for statistics in batch], _MOMENTUM)
         torch._foreach_lerp_(variances, unbiased, _MOMENTUM)
         torch._foreach_add_(counters, 1)

@@ -58,7 +58,11 @@ def test_collapse_is_more_than_half_of_the_edges_without_weights(
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [
-        ("none~1", "noise~1", "edge 2<-1: unknown operation 'noise'; there is: none, skip_connect"),
+        (
+            "none~1",
+            "noise~1",
+            "edge 2<-1: unknown operation 'noise'; choose from none, skip_connect",
+        ),
         ("none~1", "none~0", "node 2: 'none~0' must be OPERATION~1"),
         ("none~1", "none", "node 2: 'none' must be OPERATION~1"),
         ("none~1|", "", "node 2 is '|nor_conv_1x1~0|'; it must be |OPERATION~SOURCE|, 2 of them"),

@@ -134,13 +134,13 @@ def plain_terms(outgoing: OutgoingEdges) -> Iterator[Term]:
 def pool_terms(outgoing: OutgoingEdges) -> Iterator[Term]:
     """3x3 maximum and average, both in one pass over the source; batch norm is the node's."""
     x, running = outgoing.x, outgoing.running
-    outputs, found = pools(x, stride=outgoing.stride, training=running.training, impl=outgoing.impl)
+    outputs, batch = pools(x, stride=outgoing.stride, training=running.training, impl=outgoing.impl)
     for name, edges in outgoing.edges.items():
         i = _POOLS[type(outgoing.stages(edges[0], name)[0])]
         norms = [outgoing.stages(e, name)[1] for e in edges]
-        known = running.of(norms, [found[i]] * len(norms) if found else [], outputs[i])
-        for e, statistics in zip(edges, known, strict=True):
-            yield Term(e, outgoing.number(name), outputs[i], statistics)
+        statistics = running.of(norms, [batch[i]] * len(norms) if batch else [], outputs[i])
+        for e, each in zip(edges, statistics, strict=True):
+            yield Term(e, outgoing.number(name), outputs[i], each)
 
 
 # In the order of the outputs of `pools`.
@@ -174,7 +174,7 @@ def _separable(
         depthwise, pointwise = (
             [module.get_parameter("weight") for module in some] for some in convolutions
         )
-        outputs, found = separable(
+        outputs, batch = separable(
             outputs,
             depthwise,
             pointwise,
@@ -184,7 +184,7 @@ def _separable(
             training=running.training,
             impl=impl,
         )
-        statistics = running.of(norms, found, outputs[0])
+        statistics = running.of(norms, batch, outputs[0])
     again = partial(separable, stride=stride, dilation=dilation, training=False, impl=impl)
     for i, e in enumerate(edges):
         branch = partial(again, [outgoing.x.detach()], [depthwise[i]], [pointwise[i]])
@@ -214,6 +214,6 @@ def skip_terms(outgoing: OutgoingEdges) -> Iterator[Term]:
             if not isinstance(reduction, FactorizedReduce):
                 raise TypeError(f"edge {e} skips by {type(reduction).__name__} at stride 2")
             values = reduction.convolve(even, odd)
-            found = [batch_statistics(values)] if outgoing.running.training else []
-            (known,) = outgoing.running.of([reduction.bn], found, values)
-            yield Term(e, outgoing.number(name), values, known)
+            batch = [batch_statistics(values)] if outgoing.running.training else []
+            (statistics,) = outgoing.running.of([reduction.bn], batch, values)
+            yield Term(e, outgoing.number(name), values, statistics)

@@ -96,7 +96,7 @@ class BenchmarkTable:
     def best(self, dataset: str) -> list[Nb201Cell]:
         """The cells of rank 1, in the order of the table; DataError for an unknown data set."""
         place, highest = self._place(dataset), self.highest(dataset)
-        return [cell for cell, found in self._accuracies.items() if found[place] == highest]
+        return [cell for cell, row in self._accuracies.items() if row[place] == highest]
 
     def _place(self, dataset: str) -> int:
         return list(DATASETS).index(choose(dataset, DATASETS, "data set", error=DataError))
@@ -119,15 +119,15 @@ def read_benchmark_table(path: str | Path) -> BenchmarkTable:
     for where, arch, values in entries:
         try:
             cell = Nb201Cell.from_arch(arch)
-            found = tuple(map(float, values))
+            row = tuple(map(float, values))
         except (GenotypeError, ValueError) as error:
             raise DataError(f"{where}: {error}") from None
         if cell in accuracies:
             raise DataError(f"{where}: {arch} is there twice")
-        for dataset, value in zip(DATASETS, found, strict=True):
+        for dataset, value in zip(DATASETS, row, strict=True):
             if not 0 <= value <= 100:  # false for NaN as well
                 raise DataError(f"{where}: {dataset} is {value}; it must be a percentage")
-        accuracies[cell] = found
+        accuracies[cell] = row
     return BenchmarkTable(path, accuracies)
 
 

@@ -55,7 +55,7 @@ class Nb201Cell(Architecture):
             if operation not in derivable:
                 raise GenotypeError(
                     f"edge {target}<-{source}: unknown operation {short(operation)}; "
-                    f"there is: {', '.join(derivable)}"
+                    f"choose from {', '.join(derivable)}"
                 )
 
     @property
@@ -119,8 +119,8 @@ def read_cell(path: Path) -> Nb201Cell:
     shown = printable(str(path))
     data = read_bytes(path, error=GenotypeError)
     if data.lstrip()[:1] in (b"{", b"["):
-        found = decode_json(data, object, source=shown, error=GenotypeError)
-        return Nb201Cell.from_dict(found, source=shown)
+        decoded = decode_json(data, object, source=shown, error=GenotypeError)
+        return Nb201Cell.from_dict(decoded, source=shown)
     text = data.decode(errors="replace")
     try:
         return Nb201Cell.from_arch(read_arch(text))

@@ -63,7 +63,7 @@ def convolution(module: nn.Module, source: SharedInputs) -> Output:
         values = F.conv2d(source.rectified, weight, bias, padding=padding)
         return values, source.running.of([norm], [], values)[0]
     values = F.conv2d(source.rectified, weight, padding=padding)
-    found = batch_statistics(values)
-    with_bias = found + F.pad(bias.detach()[None], (0, 0, 0, 1))  # on the mean alone
+    batch = batch_statistics(values)
+    with_bias = batch + F.pad(bias.detach()[None], (0, 0, 0, 1))  # on the mean alone
     source.running.of([norm], [with_bias], values)
-    return values, found
+    return values, batch
