@@ -43,7 +43,7 @@ def bench(
     max_flash_kb: options.MaxFlashKb = None,
     max_params: options.MaxParams = None,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Predict without the operators nobody knows.")
+        bool, typer.Option("--partial", help="Predict without the unknown operators.")
     ] = False,
     model: Annotated[
         Path | None, typer.Option(help="Any ONNX classifier; default: the run's.")

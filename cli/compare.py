@@ -56,7 +56,8 @@ def compare(
         typer.Option(help="Train each cell found, by this preset (none: not even in a recipe)."),
     ] = None,
     random: Annotated[
-        bool, typer.Option("--random/--no-random", help="Random cells beside those searched.")
+        bool,
+        typer.Option("--random/--no-random", help="Random cells, to compare with those searched."),
     ] = True,
     overrides: dict[str, Any],
     train_settings: Annotated[

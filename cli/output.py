@@ -86,7 +86,7 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             complain("interrupted", "yellow")
             raise typer.Exit(130) from None
         except BrokenPipeError:
-            raise  # nobody reads the output, and nobody needs to be told
+            raise  # the reader has gone, so there is no one to tell
         except Exception as error:
             reason = _outside(error)
             if reason is None or "SDEDGE_DEBUG" in os.environ:

@@ -30,7 +30,7 @@ class _Stopped(SystemExit):
 def run(app: Callable[[], object]) -> None:
     """Call `app`, which ends in SystemExit, and see its output out.
 
-    A signal that ends it and output that cannot be written are told in one line, a reader that
+    A signal that ends it and output that cannot be written are reported in one line, a reader that
     has gone away (`| head`) is none.
     """
     _fit_terminal()

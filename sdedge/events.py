@@ -5,7 +5,7 @@
             case Progressed(what, done, total): ...
 
 Reporting is optional: without a reporter sdedge is silent. Events that one module alone has are
-defined beside its function; those that several have are here. No torch.
+defined next to its function; those that several have are here. No torch.
 """
 
 from collections.abc import Callable

@@ -236,7 +236,7 @@ class RunDir:
     def begin_phase(
         self, phase: str, settings: Mapping[str, Any], environment: Mapping[str, Any]
     ) -> None:
-        """Record a phase that starts anew: what an earlier one would be resumed from goes."""
+        """Record a phase that starts from scratch; what an earlier one would resume from goes."""
         with explain_write_errors(self.checkpoint(phase)):
             self.checkpoint(phase).unlink(missing_ok=True)
         self.record_phase(phase, settings, environment)
@@ -244,14 +244,14 @@ class RunDir:
     def record_phase(
         self, phase: str, settings: Mapping[str, Any], environment: Mapping[str, Any]
     ) -> None:
-        """Write what `phase` runs with and where, beside the other phases."""
+        """Write the settings and the environment of `phase`, next to those of other phases."""
         environments = self.environment
         earlier = read_json(environments) if environments.exists() else {}
         write_json(environments, {**earlier, phase: dict(environment)})
         self.record_settings(phase, settings)
 
     def record_settings(self, phase: str, settings: Mapping[str, Any]) -> None:
-        """Write what `phase` runs with, beside the other phases."""
+        """Write the settings of `phase`, next to those of other phases."""
         write_json(self.config, {**self.phases(), phase: dict(settings)})
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
@@ -308,7 +308,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _make_new(path: Path) -> Path:
-    """Make a folder of this name, or of the first like it that nobody has made yet."""
+    """Make a folder of this name, or of the first like it that does not exist yet."""
     candidate, number = path, 2
     with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

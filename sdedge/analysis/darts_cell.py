@@ -105,22 +105,22 @@ def genotype_figure(genotype: Genotype, *, title: str | None = None) -> Figure:
     layouts = [layout for _, layout in cells.values()]
     page = max(WIDTH, 2 * MARGIN + max(layout.width for layout in layouts))
     spare = page - 2 * MARGIN - BETWEEN - sum(layout.width for layout in layouts)
-    beside = spare >= 0
+    side_by_side = spare >= 0
     top = MARGIN + (HEADER if title else 0)
     heights = [HEADER + layout.height for layout in layouts]
-    body = max(heights) if beside else sum(heights) + MARGIN
+    body = max(heights) if side_by_side else sum(heights) + MARGIN
     total = top + body + LEGEND + MARGIN
 
     figure = new_page(page, total, title)
     x, y = float(MARGIN), float(top)
     for (name, (heading, layout)), height in zip(cells.items(), heights, strict=True):
-        width = layout.width + spare / 2 if beside else page - 2 * MARGIN
+        width = layout.width + spare / 2 if side_by_side else page - 2 * MARGIN
         place = (x / page, 1 - (y + height) / total, width / page, height / total)
         axes = figure.add_axes(place, gid=name, xlim=(0, width), ylim=(layout.height, -HEADER))
         axes.set_axis_off()
         axes.text(0, 4 - HEADER, heading, size=15, weight="bold", color=INK, va="top")
         _draw_cell(axes, layout, width)
-        x, y = (x + width + BETWEEN, y) if beside else (x, y + height + MARGIN)
+        x, y = (x + width + BETWEEN, y) if side_by_side else (x, y + height + MARGIN)
     groups = {get_operation(name).group for name, _ in genotype.normal + genotype.reduce}
     draw_legend(figure, groups)
     return figure

@@ -24,7 +24,7 @@ def draw_standings(
 ) -> None:
     """Draw the accuracy of each epoch's cell to `path`, a panel for each data set.
 
-    The value of epoch `found`, else of the last, is told: it is the one that the search ended with.
+    The value of epoch `found`, else of the last, is labelled: the search ended with it.
 
     `epochs` is what `sdedge.nas.lookup.look_up_epochs` gives, one epoch at least; `best` has
     the highest accuracy in the space by data set, per cent. Writes and raises as `save_figure`.
@@ -43,14 +43,14 @@ def standings_figure(
     for (dataset, title), axes in zip(TITLES.items(), panels, strict=True):
         accuracies = [epoch["standings"][dataset]["accuracy"] for epoch in epochs]
         axes.set_title(title, size=15, weight="bold", color=INK, loc="left")
-        told = numbers.index(found) if found in numbers else len(numbers) - 1
-        _draw_panel(axes, numbers, accuracies, best[dataset], told)
+        labelled = numbers.index(found) if found in numbers else len(numbers) - 1
+        _draw_panel(axes, numbers, accuracies, best[dataset], labelled)
     panels[0].set_ylabel("test accuracy, %", size=13, color=INK)
     return figure
 
 
 def _draw_panel(
-    axes: Axes, epochs: Sequence[int], accuracies: Sequence[float], best: float, told: int
+    axes: Axes, epochs: Sequence[int], accuracies: Sequence[float], best: float, labelled: int
 ) -> None:
     room = max(best - min(accuracies), 2)  # points; two where every cell is as good as the best
     axes.set(xlim=(epochs[0] - 0.5, epochs[-1] + 0.5), ylim=(best - room * 1.07, best + room / 7))
@@ -68,8 +68,8 @@ def _draw_panel(
     size = 6 if len(epochs) <= 50 else 3.5
     axes.plot(epochs, accuracies, "o-", color=FOUND, markersize=size, clip_on=False, zorder=3)
     axes.annotate(
-        f"{accuracies[told]:.2f}",
-        (epochs[told], accuracies[told]),
+        f"{accuracies[labelled]:.2f}",
+        (epochs[labelled], accuracies[labelled]),
         (9, 0),
         textcoords="offset points",
         size=13,

@@ -143,7 +143,7 @@ def summarise(
 
 
 def undecided_searches(rows: Sequence[Row]) -> list[tuple[str, int, int]]:
-    """Methods with searches that told no operation from another: how many of how many."""
+    """Methods with undecided searches: how many of how many."""
     counts: dict[str, list[bool]] = {}
     for row in rows:
         if "undecided" in row:

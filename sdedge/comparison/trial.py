@@ -169,7 +169,7 @@ def _said(name: str, value: object) -> str:
 def run_trial(
     plan: Plan, method: Method, seed: int, folder: Path, opened: OpenDataset, reporter: Reporter
 ) -> dict[str, Any]:
-    """Run one trial, or go on with it, in `folder`; a finished one is read.
+    """Run one trial, or resume it, in `folder`; a finished one is read.
 
     Raises InterruptedRunError, after a checkpoint, when asked to stop.
     """

@@ -108,7 +108,7 @@ class Bilevel:
         return apply_fixed(self.strategy.relax(masked), self.fixed_weights)
 
     def carry_on(self, before: "Bilevel") -> None:
-        """Take the weights and alphas of an earlier stage; both optimizers start anew."""
+        """Take the weights and alphas of an earlier stage; both optimizers start afresh."""
         for name, module in self.modules.items():
             module.load_state_dict(before.modules[name].state_dict())
         with torch.no_grad():
@@ -244,7 +244,7 @@ class Bilevel:
     def weight_step(self, train: TaskBatch) -> TaskLoss:
         """Move the weights of supernet and task; alpha stays."""
         self.weight_optimizer.zero_grad(set_to_none=True)
-        # Detached, or the mixed sums would keep their inputs for a gradient that nobody reads.
+        # Detached, or the mixed sums would keep their inputs for a gradient that is never read.
         weights = self.pass_weights({name: alpha.detach() for name, alpha in self.alphas.items()})
         if self.strategy.perturb:
             weights = self.strategy.perturb(self, weights, train)

@@ -1,4 +1,4 @@
-"""What of a search cannot run, told before any data are opened or a network is built."""
+"""What a search cannot do, refused before any data are opened or a network is built."""
 
 import torch
 

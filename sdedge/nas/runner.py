@@ -54,7 +54,7 @@ class SearchOutcome:
 def run_search(
     phase: SearchPhase | StagedSearch, run: RunDir, reporter: Reporter, *, resume: bool = False
 ) -> SearchOutcome:
-    """Search, or go on with the search in `run`, and write genotype.json.
+    """Search, or resume the search in `run`, and write genotype.json.
 
     Raises RunError for files that cannot be used, and InterruptedRunError, after a checkpoint,
     when asked to stop.

@@ -91,7 +91,7 @@ class Strategy:
     """From architecture parameters to the weights that mix operations."""
 
     sample: Callable[[Alphas, ScheduledScalars], MixingWeights] | None = None
-    """Mixing weights to train with instead, drawn anew for every pass."""
+    """Mixing weights to train with instead, drawn again for every pass."""
 
     sparse: bool = False
     """Whether a sample has one operation an edge, and the supernet computes no other."""

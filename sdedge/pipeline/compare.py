@@ -217,7 +217,7 @@ def _plan(
 def _resumed(path: Path | None, benchmark_table: str | None, seeds: Sequence[int] | None) -> Plan:
     """The plan in a folder, with another table, or other seeds, if given."""
     if path is None:
-        raise ConfigError("--resume goes on with a comparison: name it, --run FOLDER")
+        raise ConfigError("--resume needs the folder of a comparison: --run FOLDER")
     plan = Plan.read(path / FILE)
     if benchmark_table:
         settings = {**plan.settings, "benchmark_table": absolute(benchmark_table)}
@@ -238,8 +238,7 @@ def _take_folder(held: ExitStack, path: Path | None) -> None:
         raise RunError(f"{path} is the run directory of a search; choose another folder with --run")
     if (path / FILE).exists():
         raise RunError(
-            f"{path} holds a comparison already; go on with it: "
-            f"sdedge compare --resume --run {path}"
+            f"{path} holds a comparison already; resume it: sdedge compare --resume --run {path}"
         )
 
 

@@ -52,8 +52,8 @@ def take_folder(
     phases = RunDir(path).phases()
     if phase in phases:
         raise RunError(
-            f"{path} holds a {phase} already; go on with it: sdedge {phase} --resume --run {path}"
-            + (f"; or start anew: sdedge train --genotype {path}" if phase == "train" else "")
+            f"{path} holds a {phase} already; resume it: sdedge {phase} --resume --run {path}"
+            + (f"; or start over: sdedge train --genotype {path}" if phase == "train" else "")
         )
     if others := sorted(phases.keys() - set(after)):
         raise RunError(

@@ -78,7 +78,7 @@ def refuse_with_resume(settings: Collection[str]) -> None:
     """A resumed run keeps its settings; ConfigError names those that were given."""
     if settings:
         names = ", ".join("--" + name.replace("_", "-") for name in settings)
-        raise ConfigError(f"--resume goes on with the run's own settings; leave out {names}")
+        raise ConfigError(f"--resume uses the run's own settings; leave out {names}")
 
 
 def moved_settings(settings: Mapping[str, Any], *others: str) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def run_trials(
             reporter(TrialFailed(error))
         if stopped and not all(_done(path) for *_, path in trials):
             return rows, InterruptedRunError(
-                f"stopped and saved; go on with: sdedge compare --resume --run {folder}"
+                f"stopped and saved; resume with: sdedge compare --resume --run {folder}"
             )
     message = f"{len(failed)} of {len(trials)} trials failed: {'; '.join(failed)}"
     return rows, RunError(message) if failed else None

@@ -155,6 +155,6 @@ def _selected(x: Tensor, channels: Tensor | None) -> Tensor:
 
 
 def _shuffled(x: Tensor, groups: int) -> Tensor:
-    """Channels dealt out anew, so that each group has one of each former group in turn."""
+    """Channels shuffled so that each group has one of each former group in turn."""
     n, c, h, w = x.shape
     return x.view(n, groups, c // groups, h, w).transpose(1, 2).reshape(n, c, h, w)

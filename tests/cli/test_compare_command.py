@@ -111,7 +111,7 @@ def test_methods_are_compared_and_a_second_time_read(
         (("--strategies", "darts", "--set", "seed=3"), "a comparison has several: --seeds"),
         (("--strategies", "darts", "--train-set", "epochs=3"), "and no --train"),
         (("--recipe", "table-1"), "unknown recipe 'table-1'"),
-        (("--resume",), "name it, --run FOLDER"),
+        (("--resume",), "the folder of a comparison: --run FOLDER"),
         (("--strategies", "darts", "--set", "chanels=3"), "unknown settings chanels"),
         (("--strategies", "darts", "--train", "paper", "--space", "nas-bench-201"), "not trained"),
         (("--strategies", "darts", "--benchmark-table", "t.csv"), "benchmark_table is"),

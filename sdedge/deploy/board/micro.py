@@ -1,6 +1,6 @@
 """Micro-benchmarks: small ONNX models from whose latencies a device's rates follow.
 
-Most are chains of one operator, so that what a node costs by itself can be told from what its work
+Most are chains of one operator, which separate what a node costs by itself from what its work
 costs; the rest are small networks of random cells, exported as any other, where operators meet as
 they do in real ones. Weights are constants, so that all of them fit a small zip; the same call
 gives the same bytes.

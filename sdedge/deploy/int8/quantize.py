@@ -39,7 +39,7 @@ def quantize(program: Program, ranges: Mapping[str, Range], *, weight_limit: int
 
 
 def quantized_tensors(program: Program) -> list[str]:
-    """The tensors, beside the input, whose ranges `quantize` asks for."""
+    """The tensors, besides the input, whose ranges `quantize` asks for."""
     fused = _only_rectified(program)
     made = [node.output for node in program.nodes if node.output not in fused]
     return [name for name in made if name != program.output]

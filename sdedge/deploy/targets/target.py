@@ -13,7 +13,7 @@ Rates are effective: what the runtime reaches, not what the chip could. For each
     gbytes_per_s      10^9 bytes a second that an operator reads and writes, by kind; memory: on
                       top, what goes beyond the cache
 
-A rate may have others beside it, for slower paths: "unaligned" for channels that do not fit the
+A rate may come with others for slower paths: "unaligned" for channels that do not fit the
 multiple (the block, where nothing is multiplied), "narrow" for convolutions that read fewer
 channels than a block, "grouped" for pointwise convolutions in groups, "float" for what an int8
 network does in floating point. Further, for each precision:
@@ -244,7 +244,7 @@ def parse_target(data: Mapping[str, Any], *, name: str, source: str) -> Target:
 
 
 def _check_names(rates: Rates, where: str) -> None:
-    """TargetError for a group of rates that lacks one, or has one that nobody knows."""
+    """TargetError for a group of rates that lacks one, or has an unknown one."""
     for group, required in RATES.items():
         names = getattr(rates, group)
         if missing := [name for name in required if name not in names]:

@@ -2,7 +2,7 @@
 
 The operation search has a softmax over the operations without weights of each edge, and one over
 its convolutions; the best of either stays, the best but `none` of the first, as `none` is never
-derived. The topology search starts anew with those two: a softmax over the pairs of edges that
+derived. The topology search starts over with those two: a softmax over the pairs of edges that
 enter a node, with a temperature that falls, weighs each edge by the pairs that hold it. The first
 half of either is a warmup, in which alpha is fixed.
 

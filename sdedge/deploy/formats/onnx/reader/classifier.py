@@ -196,10 +196,10 @@ def _fix_shape(value: onnx.ValueInfoProto, image: Sequence[int] | None, source: 
     """Set the input's batch to 1, and the dimensions that the file leaves open to those given."""
     dims = value.type.tensor_type.shape.dim
     shape = [dim.dim_value or printable(dim.dim_param) or "?" for dim in dims]
-    told = f"its input {value.name!r} has the shape {shape_text(shape)}"
+    stated = f"its input {value.name!r} has the shape {shape_text(shape)}"
     if len(dims) != 4:
         raise ExportError(
-            f"{source} is not an image classifier: {told}, not (batch, channels, height, width)"
+            f"{source} is not an image classifier: {stated}, not (batch, channels, height, width)"
         )
     if isinstance(shape[0], int) and shape[0] > 1:
         raise ExportError(
@@ -209,7 +209,7 @@ def _fix_shape(value: onnx.ValueInfoProto, image: Sequence[int] | None, source: 
     fixed = [size if isinstance(size, int) and size > 0 else None for size in shape[1:]]
     if image is None and None in fixed:
         raise ExportError(
-            f"{source}: {told}; name one image size with --shape, as in --shape 3,224,224, or "
+            f"{source}: {stated}; name one image size with --shape, as in --shape 3,224,224, or "
             "export it for one"
         )
     wanted = fixed if image is None else [*image]
@@ -217,7 +217,7 @@ def _fix_shape(value: onnx.ValueInfoProto, image: Sequence[int] | None, source: 
         size not in (None, given) for size, given in zip(fixed, wanted, strict=True)
     ):
         raise ExportError(
-            f"{source}: {told}, which --shape {','.join(map(str, wanted))} contradicts"
+            f"{source}: {stated}, which --shape {','.join(map(str, wanted))} contradicts"
         )
     sizes, element = [1, *(size or 0 for size in wanted)], value.type.tensor_type.elem_type
     if min(sizes) < 1 or not is_tensor(sizes, element):

@@ -1,4 +1,4 @@
-"""What can be told from an ONNX node by itself, and from a list of them."""
+"""What follows from an ONNX node by itself, and from a list of them."""
 
 from collections.abc import Sequence
 

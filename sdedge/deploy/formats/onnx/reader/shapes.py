@@ -78,7 +78,7 @@ class ShapeReader:
     def _inferred(
         self, nodes: Sequence[onnx.NodeProto], image: str, known: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """What onnx infers, and what is `known`, which it goes on from."""
+        """What onnx infers from what is `known`, and that."""
         proto = onnx.ModelProto()
         proto.CopyFrom(self._proto)
         graph = proto.graph
