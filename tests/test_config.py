@@ -331,3 +331,6 @@ def test_nas_bench_201_has_its_own_depth_and_length() -> None:
 def test_a_setting_of_an_earlier_version_is_refused_with_its_new_name() -> None:
     with pytest.raises(ConfigError, match=r"alpha_rest \(did you mean alpha_warmup\?\)"):
         SearchConfig.check({"alpha_rest": 0.3})
+    stored = {**SearchConfig().to_dict(), "alpha_rest": 0.3}
+    del stored["alpha_warmup"]
+    assert SearchConfig.from_dict(stored, source="config.json").alpha_warmup == 0.3

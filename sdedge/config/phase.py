@@ -78,11 +78,14 @@ class PhaseConfig:
 
     @classmethod
     def from_dict(cls, data: object, *, source: str) -> Self:
-        """Read the JSON form; ConfigError naming `source` for what is unknown or does not fit."""
+        """Read the JSON form, also of an earlier version that named a setting differently.
+
+        Raises ConfigError naming `source` for what is unknown or does not fit.
+        """
         if not isinstance(data, Mapping):
             raise ConfigError(f"{source}: the settings are {short(data)}, and no JSON object")
         try:
-            return cls._from_values(data)
+            return cls._from_values({_RENAMED.get(name, name): data[name] for name in data})
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from None
 

@@ -22,6 +22,29 @@ from sdedge.space.saved import NetworkDescription
 CELLS = {
     # Of the published cells, one that gains by another order, in int8 with floating-point sums.
     "PDARTS": published()["PDARTS"].genotype,
+    # What an average pool reads in bytes, a sum reads dequantised, and earlier.
+    "a pool and a sum": Genotype(
+        normal=(
+            ("dil_conv_3x3", 1),
+            ("skip_connect", 0),
+            ("max_pool_3x3", 0),
+            ("dil_conv_3x3", 2),
+            ("dil_conv_3x3", 3),
+            ("dil_conv_3x3", 1),
+            ("avg_pool_3x3", 0),
+            ("sep_conv_5x5", 2),
+        ),
+        reduce=(
+            ("sep_conv_5x5", 1),
+            ("sep_conv_5x5", 0),
+            ("sep_conv_5x5", 2),
+            ("dil_conv_3x3", 1),
+            ("dil_conv_5x5", 2),
+            ("dil_conv_3x3", 1),
+            ("avg_pool_3x3", 2),
+            ("avg_pool_3x3", 4),
+        ),
+    ),
     **{f"random {seed}": random_genotype(random.Random(seed)) for seed in range(3)},
 }
 

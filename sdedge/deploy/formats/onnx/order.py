@@ -35,13 +35,13 @@ def _places(nodes: Sequence[onnx.NodeProto], order: Sequence[str]) -> list[int]:
     """
     planned = {name: place for place, name in enumerate(order)}
     place: dict[str, int] = {}  # by tensor
-    unplanned: list[str] = []
+    dequantized: list[str] = []
     for node in nodes:
         name = node.name or node.output[0]
         before = max((place[tensor] for tensor in node.input if tensor in place), default=0)
         place[node.output[0]] = planned.get(name, before)
-        if node.op_type == "DequantizeLinear" and name not in planned:
-            unplanned.append(node.output[0])
-    for tensor in unplanned:
+        if node.op_type == "DequantizeLinear":
+            dequantized.append(node.output[0])
+    for tensor in dequantized:  # a plan lets some operators read the bytes instead
         place[tensor] = min(place[node.output[0]] for node in nodes if tensor in node.input)
     return [place[node.output[0]] for node in nodes]
