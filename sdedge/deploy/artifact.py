@@ -72,7 +72,7 @@ class Artifact:
     @classmethod
     def create(
         cls,
-        of: Format,
+        form: Format,
         precision: Precision,
         content: Sequence[bytes],
         run: RunDir,
@@ -84,10 +84,10 @@ class Artifact:
         `like` is the same network in ONNX; None where this is it.
         """
         data, *rest = content
-        path, *others = (run.path / name for name in of.file_names(precision))
+        path, *others = (run.path / name for name in form.file_names(precision))
         graph = read_graph(data) if like is None else like.graph
         return cls(
-            format=of.name,
+            format=form.name,
             precision=precision,
             path=path,
             data=data,

@@ -49,9 +49,9 @@ def write_export(
     contents[run.export_report] = json_bytes(value, run.export_report)
     models = (
         run.path / name
-        for of in FORMATS.values()
+        for form in FORMATS.values()
         for precision in PRECISIONS
-        for name in of.file_names(precision)
+        for name in form.file_names(precision)
     )
     outdated = (  # of an earlier export, and untrue of a new one
         run.export_report,

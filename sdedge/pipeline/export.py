@@ -100,7 +100,8 @@ def export(
         int8: quantise the network as well, and compare accuracy and latency.
         calibration_images: training images that the ranges of activations are taken from.
         normalize: put the normalisation of images inside the graph.
-        dataset: where the images are now, if they have moved; `data_root` as well.
+        dataset: where the images are now, by default as in the training.
+        data_root: the folder of data sets that are known by name; the same.
         limit: check on this many test images; None for all.
         reporter: called with each event.
 
@@ -109,7 +110,7 @@ def export(
     unknown format or a count below 1, DataError for images that are missing or were trained on, and
     ExportError for a network that has no form in a format or a file that fails its check.
     """
-    chosen = _checked(formats, int8=int8, calibration_images=calibration_images, limit=limit)
+    chosen = _check_settings(formats, int8=int8, calibration_images=calibration_images, limit=limit)
     folder = open_run(run)
     with folder.lock():
         network, description, data, notes = open_trained(folder, dataset, data_root, reporter)
@@ -127,7 +128,7 @@ def export(
         )
         fp32 = Artifact.create(ONNX, "fp32", content, folder)
         writer = _Writer(folder, data, chosen, limit, reporter)
-        artifacts = [replace(fp32, report=verified.report), *writer.others(model, fp32)]
+        onnx, others = [replace(fp32, report=verified.report)], writer.others(model, fp32)
         quantized = problem = None
         if int8:
             try:
@@ -137,23 +138,22 @@ def export(
             except (BenchError, DataError, ExportError) as error:
                 problem = error
             else:
-                artifacts[1:1] = quantized.artifacts[:1]
-                artifacts += quantized.artifacts[1:]
+                onnx.append(quantized.onnx)
+                others += quantized.others
         by_class = count_by_class(
             data.classes,
             data.test.labels[:limit],
             verified.predicted,
             quantized.predicted if quantized else None,
         )
-        value, removed = write_export(folder, artifacts, by_class, notes)
+        value, removed = write_export(folder, [*onnx, *others], by_class, notes)
         try:
-            variants = variants_of(fp32, quantized.artifacts[0] if quantized else None)
-            verdict = check_budget(folder, variants) if requirements else None
+            verdict = check_budget(folder, variants_of(*onnx))
         finally:
-            write_card(folder, [each for each in artifacts if each.format == ONNX.name])
+            write_card(folder, onnx)
     result = ExportResult(
         run=folder.path,
-        artifacts=tuple(artifacts),
+        artifacts=(*onnx, *others),
         content=value,
         normalize=normalize,
         calibration_images=calibration_images,
@@ -168,7 +168,7 @@ def export(
     return result
 
 
-def _checked(
+def _check_settings(
     names: Sequence[str], *, int8: bool, calibration_images: int, limit: int | None
 ) -> tuple[Format, ...]:
     """The formats of these names; ConfigError for what cannot be exported."""
@@ -176,9 +176,11 @@ def _checked(
         if count is not None and count < 1:
             raise ConfigError(f"{name} is {count}; it must be 1 or more")
     chosen = find_formats(names)
-    for of in chosen:
-        if "fp32" not in of.precisions and not int8:
-            raise ConfigError(f"format {of.name!r} is of int8 networks alone; quantise it: --int8")
+    for form in chosen:
+        if "fp32" not in form.precisions and not int8:
+            raise ConfigError(
+                f"format {form.name!r} is of int8 networks alone; quantise it: --int8"
+            )
     return chosen
 
 
@@ -188,9 +190,10 @@ def _progress(reporter: Reporter, what: str) -> Callable[[int, int], None]:
 
 @dataclass(frozen=True)
 class _Quantized:
-    """The files of a quantised network, ONNX first, and its classes of the test images."""
+    """The files of a quantised network, and its classes of the test images."""
 
-    artifacts: list[Artifact]
+    onnx: Artifact
+    others: list[Artifact]
     predicted: Classes
 
 
@@ -207,20 +210,20 @@ class _Writer:
     def others(self, model: Model, onnx: Artifact) -> list[Artifact]:
         """The files of the formats besides ONNX, of those that have the precision of `model`."""
         made = []
-        for of in self.formats:
-            if of.name == ONNX.name or model.precision not in of.precisions:
+        for form in self.formats:
+            if form.name == ONNX.name or model.precision not in form.precisions:
                 continue
-            content = of.content(model)
+            content = form.content(model)
             report = check_format(
-                of,
+                form,
                 content,
                 onnx.data,
                 model,
                 self.data.test,
                 limit=self.limit,
-                progress=_progress(self.reporter, f"checking {of.title} on test images"),
+                progress=_progress(self.reporter, f"checking {form.title} on test images"),
             )
-            artifact = Artifact.create(of, model.precision, content, self.run, like=onnx)
+            artifact = Artifact.create(form, model.precision, content, self.run, like=onnx)
             made.append(replace(artifact, report=report))
         return made
 
@@ -259,4 +262,4 @@ class _Writer:
         judged: Int8Report = judge(quantized, report, accuracy, latencies, THREADS)
         if requirements:
             judged = recommend(judged, fp32, artifact, requirements)
-        return _Quantized([replace(artifact, report=judged), *others], predicted)
+        return _Quantized(replace(artifact, report=judged), others, predicted)

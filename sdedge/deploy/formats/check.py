@@ -28,7 +28,7 @@ class FormatReport:
 
 
 def check_format(
-    of: Format,
+    form: Format,
     content: tuple[bytes, ...],
     onnx: bytes,
     model: Model,
@@ -43,23 +43,23 @@ def check_format(
     differ by more than LOGIT_TOLERANCE.
     """
     size = sum(map(len, content))
-    if of.load is None:
+    if form.load is None:
         return FormatReport(file_size_bytes=size)
     rows = first_rows(split, limit)
     to_input = model_input(model.description, normalize=model.normalize)
     actual, expected = class_scores(
-        [of.load(content[0]), load(onnx)], split, rows, to_input, progress
+        [form.load(content[0]), load(onnx)], split, rows, to_input, progress
     )
     if actual.shape != expected.shape:
         raise ExportError(
-            f"the {of.title} file gives scores of shape {actual.shape}, ONNX {expected.shape}"
+            f"the {form.title} file gives scores of shape {actual.shape}, ONNX {expected.shape}"
         )
     difference = float(abs(actual - expected).max())
     allowed = LOGIT_TOLERANCE * max(1.0, float(abs(expected).max()))
     if model.precision == "fp32" and difference > allowed:
         raise ExportError(
-            f"the scores of the {of.title} file differ from ONNX's by {difference:.3g}, more than "
-            f"the {allowed:.3g} that rounding explains"
+            f"the scores of the {form.title} file differ from ONNX's by {difference:.3g}, more "
+            f"than the {allowed:.3g} that rounding explains"
         )
     classes = actual.argmax(axis=1)
     return FormatReport(

@@ -49,4 +49,10 @@ class Format:
                     f"{node.op_type} at {node.output} has no form in {self.title}; export the "
                     "network in another format"
                 )
-        return self.write(model)
+        contents = self.write(model)
+        if len(contents) != len(self.suffixes):
+            raise ExportError(
+                f"format {self.name!r} wrote {len(contents)} files, and has suffixes for "
+                f"{len(self.suffixes)}; give it one for each"
+            )
+        return contents
