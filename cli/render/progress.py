@@ -45,7 +45,6 @@ class ConsoleReporter:
         self._refreshed = 0.0
 
     def __enter__(self) -> Self:
-        self._bar.start()
         return self
 
     def __exit__(
@@ -83,12 +82,16 @@ class ConsoleReporter:
 
     def _move(self, key: str, title: str, done: int, total: int | None, status: str = "") -> None:
         """Move the bar of a kind of work; one that is complete goes away."""
+        if not self._tasks:
+            self._bar.start()
         if key not in self._tasks:
             self._tasks[key] = self._bar.add_task(title, total=total, status=status)
         task = self._tasks[key]
         self._bar.update(task, description=title, completed=done, total=total, status=status)
         if total is not None and done >= total and not status:
             self._bar.remove_task(self._tasks.pop(key))
+        if not self._tasks:
+            self._bar.stop()  # redrawing nothing would take time from what is measured
 
 
 @render.register
