@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sdedge.analysis.comparison import draw_comparison
 from sdedge.analysis.darts_cell import draw_genotype
+from sdedge.comparison.drawing import draw_comparison
 from sdedge.comparison.summary import Table
 from sdedge.deploy.card.results import accuracy_part
 from sdedge.deploy.card.snippets import cpp_snippet, python_snippet

@@ -15,6 +15,7 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
     {"cli": ("sdedge.cli", "sdedge.__main__")},
     {"api": ("sdedge.__init__",)},
     {"pipeline": ("sdedge.pipeline",)},
+    {"comparison": ("sdedge.comparison",), "report": ("sdedge.report",)},
     {
         "analysis": ("sdedge.analysis",),
         "deploy": (
@@ -29,8 +30,7 @@ LAYERS: list[dict[str, tuple[str, ...]]] = [
     {"formats": ("sdedge.deploy.formats",)},
     {"memory": ("sdedge.deploy.memory",)},
     {"latency": ("sdedge.deploy.latency",), "ir": ("sdedge.deploy.ir",)},
-    {"compare": ("sdedge.comparison",)},
-    {"search": ("sdedge.nas",), "train": ("sdedge.training",)},
+    {"nas": ("sdedge.nas",), "training": ("sdedge.training",)},
     {
         "loop": ("sdedge.loop", "sdedge.interrupt", "sdedge.meters"),
         "environment": ("sdedge.environment",),

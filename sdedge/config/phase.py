@@ -85,7 +85,7 @@ class PhaseConfig:
         if not isinstance(data, Mapping):
             raise ConfigError(f"{source}: the settings are {short(data)}, and no JSON object")
         try:
-            return cls._from_values({_RENAMED.get(name, name): data[name] for name in data})
+            return cls._from_values({_RENAMED.get(str(k), str(k)): v for k, v in data.items()})
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from None
 

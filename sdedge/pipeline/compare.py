@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sdedge.analysis.comparison import draw_comparison
 from sdedge.analysis.trajectories import draw_trajectories
+from sdedge.comparison.drawing import draw_comparison
 from sdedge.comparison.method import RANDOM, Method
 from sdedge.comparison.plan import FILE, Plan
 from sdedge.comparison.recipes import SEEDS, Recipe, get_recipe

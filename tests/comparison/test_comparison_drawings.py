@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from sdedge.analysis.comparison import comparison_figure, draw_comparison
 from sdedge.analysis.trajectories import draw_trajectories, trajectories_figure
+from sdedge.comparison.drawing import comparison_figure, draw_comparison
 from sdedge.errors import ConfigError
 
 BEST = {"cifar10": 94.37, "cifar100": 73.51, "imagenet16-120": 47.31}
