@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sdedge.config import PhaseConfig, SearchConfig, TrainConfig
+from sdedge.config import PhaseConfig, SearchConfig, TrainConfig, options_of
 from sdedge.data.catalog import DATASETS
 from sdedge.device import select_device
 from sdedge.errors import ConfigError
@@ -77,8 +77,16 @@ def absolute_config(config: C) -> C:
 def refuse_with_resume(settings: Collection[str]) -> None:
     """A resumed run keeps its settings; ConfigError names those that were given."""
     if settings:
-        names = ", ".join("--" + name.replace("_", "-") for name in settings)
+        names = ", ".join(map(_option, settings))
         raise ConfigError(f"--resume uses the run's own settings; leave out {names}")
+
+
+def _option(name: str) -> str:
+    """How the command line gives a setting."""
+    configs = (SearchConfig, TrainConfig)
+    own = any(name in options_of(config) for config in configs)
+    known = any(name in config.__dataclass_fields__ for config in configs)
+    return f"--set {name}" if known and not own else "--" + name.replace("_", "-")
 
 
 def moved_settings(settings: Mapping[str, Any], *others: str) -> dict[str, Any]:

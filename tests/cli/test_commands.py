@@ -70,6 +70,7 @@ def test_help_loads_neither_torch_nor_numpy() -> None:
         (["search", "--dataset", "shapes", "--batch-size", "4096"], "4096"),
         (["search", "--dataset", "shapes", "--impl", "triton"], "impl='triton' cannot run"),
         (["search", "--resume", "--seed", "3"], "leave out --seed"),
+        (["search", "--resume", "--set", "alpha_lr=0.1"], "leave out --set alpha_lr"),
         (["train", "--genotype", "nope"], "DARTS_V2"),
         (["train", "--genotype", "DARTS_V2", "--dataset", "nope"], "cifar10"),
         (["genotype", "count", "nope"], "DARTS_V1, DARTS_V2"),
