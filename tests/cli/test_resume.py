@@ -35,13 +35,13 @@ main()
 
 # What dies, at which call, and whether before or after doing its work.
 MOMENTS = {
-    "before-anything-is-saved": ("sdedge.loop", "seed_step", 1, True),
+    "before-anything-is-saved": ("sdedge.loop.runner", "seed_step", 1, True),
     "as-the-settings-are-written": ("os", "fsync", 6, True),
-    "in-the-first-epoch": ("sdedge.loop", "seed_step", 3, True),
+    "in-the-first-epoch": ("sdedge.loop.runner", "seed_step", 3, True),
     "while-a-checkpoint-is-written": ("os", "fsync", 9, True),
-    "after-a-checkpoint": ("sdedge.loop", "write_checkpoint", 2, False),
-    "between-log-and-checkpoint": ("sdedge.loop", "write_checkpoint", 3, True),
-    "in-the-last-epoch": ("sdedge.loop", "seed_step", 8, False),
+    "after-a-checkpoint": ("sdedge.loop.position", "write_checkpoint", 2, False),
+    "between-log-and-checkpoint": ("sdedge.loop.position", "write_checkpoint", 3, True),
+    "in-the-last-epoch": ("sdedge.loop.runner", "seed_step", 8, False),
 }
 
 SEARCH = (
@@ -155,7 +155,7 @@ def test_ctrl_c_saves_and_exits_130(data_root: Path, tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     command = [*SEARCH[:-1], "1000", "--data-root", str(data_root), "--run", str(run.path)]
     program = (
-        "import os, signal, sys, sdedge.loop as loop\n"
+        "import os, signal, sys, sdedge.loop.runner as loop\n"
         "original, calls = loop.seed_step, 0\n"
         "def interrupt(*path):\n"
         "    global calls\n"
