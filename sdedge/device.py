@@ -4,6 +4,7 @@ import hashlib
 import os
 import resource
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from sdedge.resources import available_memory_bytes
 M = TypeVar("M", bound=nn.Module)
 # Writing 5 to it resets the peak memory that Linux has counted for this process.
 _PEAK = Path("/proc/self/clear_refs")
+_IN_USE = threading.Lock()  # by a search or a training
 _SMALLER = "use a smaller --batch-size, --channels, --cells or --image-size"
 
 
@@ -40,6 +42,38 @@ def select_device(name: str) -> torch.device:
             "`sdedge doctor` says why. Use --device cpu."
         )
     return device
+
+
+@contextmanager
+def own_torch() -> Iterator[None]:
+    """For a search or a training: gradients are on, and torch is the caller's again afterwards.
+
+    torch has one random generator and one choice of kernels in a process. Raises RunError where
+    another search or training of this process has them.
+    """
+    if not _IN_USE.acquire(blocking=False):
+        raise RunError(
+            "another search or training runs in this process; start this one in a process of its "
+            "own, so that both stay reproducible"
+        )
+    cudnn = torch.backends.cudnn
+    kept = cudnn.benchmark, cudnn.deterministic
+    algorithms = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    devices = range(torch.cuda.device_count())
+    try:
+        with (
+            torch.random.fork_rng(devices),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
+            yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = kept
+        torch.use_deterministic_algorithms(algorithms, warn_only=warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+        _IN_USE.release()
 
 
 def make_deterministic() -> None:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from sdedge.errors import ConfigError, SdedgeError
-from sdedge.escape import quoted
+from sdedge.escape import quoted, short
 
 __all__ = ["checked_path", "home_folder", "path_problem"]
 
@@ -20,6 +20,8 @@ def checked_path(path: str | Path, *, error: type[SdedgeError] = ConfigError) ->
     starts with the ~ of an unknown user, or leads through a file, a folder that may not be entered,
     or links that lead back to themselves.
     """
+    if not isinstance(path, str | Path):
+        raise error(f"a path is text, and not a {type(path).__name__}: {short(path)}")
     if problem := path_problem(path):
         raise error(f"{quoted(path)} cannot be a path: {problem}")
     try:

@@ -15,6 +15,8 @@ from sdedge.deploy.formats.onnx.reader.classifier import read_file
 from sdedge.deploy.formats.onnx.reader.graph import read_graph
 from sdedge.deploy.ir.graph import Graph, Precision
 from sdedge.deploy.memory.plan import MemoryPlan, plan_memory
+from sdedge.errors import ExportError
+from sdedge.paths import checked_path
 from sdedge.run import RunDir
 
 
@@ -43,8 +45,9 @@ class Artifact:
     report: Report | None = None
 
     @classmethod
-    def open(cls, path: Path, image: Sequence[int] | None = None) -> "Artifact":
+    def open(cls, path: str | Path, image: Sequence[int] | None = None) -> "Artifact":
         """Read an ONNX file of any tool; see `read_graph` for `image`, and for what it raises."""
+        path = checked_path(path, error=ExportError)
         data = read_file(path)
         graph = read_graph(data, image, origin=path)
         return cls(

@@ -21,6 +21,7 @@ from sdedge.comparison.trial import (
     protocol_deviations,
 )
 from sdedge.config import SearchConfig, TrainConfig
+from sdedge.device import own_torch
 from sdedge.errors import ConfigError, RunError
 from sdedge.events import Event, Reporter, silent
 from sdedge.files import write_json
@@ -117,7 +118,7 @@ def compare(
     failed and InterruptedRunError on Ctrl-C, both after the table of what is done was written.
     """
     path = None if run is None else checked_path(run)
-    with ExitStack() as held:
+    with own_torch(), ExitStack() as held:
         if resume:
             others = {
                 "strategies": strategies,
@@ -158,7 +159,7 @@ def compare(
         if problem and not rows:
             raise problem
         result = ComparisonResult(
-            run=folder,
+            run=folder.absolute(),
             plan=plan,
             rows=rows,
             deviations=_deviations(plan),

@@ -152,7 +152,7 @@ def export(
         finally:
             write_card(folder, onnx)
     result = ExportResult(
-        run=folder.path,
+        run=folder.path.absolute(),
         artifacts=(*onnx, *others),
         content=value,
         normalize=normalize,
@@ -173,9 +173,9 @@ def _check_settings(
 ) -> tuple[Format, ...]:
     """The formats of these names; ConfigError for what cannot be exported."""
     for name, count in (("calibration_images", calibration_images), ("limit", limit)):
-        if count is not None and count < 1:
-            raise ConfigError(f"{name} is {count}; it must be 1 or more")
-    chosen = find_formats(names)
+        if count is not None and (not isinstance(count, int) or count < 1):
+            raise ConfigError(f"{name} is {count}; it must be a whole number from 1")
+    chosen = find_formats([names] if isinstance(names, str) else names)
     for form in chosen:
         if "fp32" not in form.precisions and not int8:
             raise ConfigError(

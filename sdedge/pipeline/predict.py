@@ -73,7 +73,9 @@ def load_targets(target: TargetLike | Sequence[TargetLike]) -> tuple[Target, ...
     """The profiles of these names or files, or every profile for "all"; TargetError."""
     if target == ALL:
         return tuple(list_targets())
-    chosen = [target] if isinstance(target, str | Path | Target) else target
+    chosen = [target] if isinstance(target, str | Path | Target) else list(target)
+    if not chosen:
+        raise ConfigError("target is empty; name at least one device, or all")
     return tuple(each if isinstance(each, Target) else load_target(each) for each in chosen)
 
 

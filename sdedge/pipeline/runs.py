@@ -5,7 +5,7 @@ No torch.
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sdedge.errors import RunError
 from sdedge.lock import lock_if_there
@@ -31,7 +31,7 @@ def open_run(run: RunLike = None) -> RunDir:
     """
     if run is None:
         return RunDir.open()
-    path = run if isinstance(run, str | Path) else run.run
+    path: Any = getattr(run, "run", run)  # `checked_path` refuses what is no path
     if path is None:
         raise RunError("this result is of a file outside of any run; name the run directory")
     return RunDir.open(checked_path(path))

@@ -8,6 +8,7 @@ from typing import Any
 
 from sdedge.analysis.drawing import draw_architecture
 from sdedge.config import SearchConfig
+from sdedge.device import own_torch
 from sdedge.events import Event, Reporter, silent
 from sdedge.files import write_json
 from sdedge.genotype import Genotype
@@ -121,11 +122,11 @@ def search(
     images, TargetError for a device profile, RunError for the run directory, and
     InterruptedRunError, after a checkpoint, on Ctrl-C.
     """
-    check_whole(config, preset, settings, resume=resume)
+    check_whole(config, SearchConfig, preset, settings, resume=resume)
     path = None if run is None else checked_path(run)
-    with ExitStack() as held:
+    with own_torch(), ExitStack() as held:
         if resume:
-            begun = _resume(path, SearchConfig.check(settings), held, reporter)
+            begun = _resume(path, preset, SearchConfig.check(settings), held, reporter)
         else:
             begun = _begin(path, config, preset, settings, held, reporter)
         return _finish(begun, reporter, resume=resume)
@@ -144,10 +145,14 @@ class _Search:
 
 
 def _resume(
-    path: Path | None, settings: dict[str, Any], held: ExitStack, reporter: Reporter
+    path: Path | None,
+    preset: str,
+    settings: dict[str, Any],
+    held: ExitStack,
+    reporter: Reporter,
 ) -> _Search:
     table = settings.pop("benchmark_table", None)  # may come later
-    moved = moved_settings(settings)
+    moved = moved_settings(settings, *(["preset"] if preset != "auto" else []))
     run = RunDir.open(path)
     held.enter_context(run.lock())
     config = resumed_config(run, "search", SearchConfig, moved)
@@ -215,5 +220,5 @@ def _finish(begun: _Search, reporter: Reporter, *, resume: bool) -> SearchResult
         benchmark = look_up_search(run, outcome, begun.table)
         reporter(CellsLookedUp(benchmark, run.path))
     return SearchResult(
-        **vars(outcome), run=run.path, config=config, size=size, benchmark=benchmark
+        **vars(outcome), run=run.path.absolute(), config=config, size=size, benchmark=benchmark
     )

@@ -8,6 +8,7 @@ from sdedge.config import PhaseConfig, SearchConfig, TrainConfig, options_of
 from sdedge.data.catalog import DATASETS
 from sdedge.device import select_device
 from sdedge.errors import ConfigError
+from sdedge.escape import short
 from sdedge.names import find_name
 from sdedge.paths import checked_path
 from sdedge.run import RunDir
@@ -35,11 +36,23 @@ def preset_text(asked: str, preset: str) -> str:
 
 
 def check_whole(
-    config: PhaseConfig | None, preset: str, settings: Collection[str], *, resume: bool
+    config: PhaseConfig | None,
+    kind: type[PhaseConfig],
+    preset: str,
+    settings: Collection[str],
+    *,
+    resume: bool,
 ) -> None:
-    """ConfigError where a whole config comes with other settings, a preset, or a resume."""
+    """ConfigError where a whole config comes with other settings, a preset, or a resume.
+
+    Or where it is no config of this `kind`, or the preset is no name.
+    """
+    if not isinstance(preset, str):
+        raise ConfigError(f"preset is {short(preset)}; it must be a name, such as auto")
     if config is None:
         return
+    if not isinstance(config, kind):
+        raise ConfigError(f"config is a {type(config).__name__}; it must be a {kind.__name__}")
     if resume:
         raise ConfigError("a resumed run keeps its own settings; leave out the config")
     if settings or preset != "auto":

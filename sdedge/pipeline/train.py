@@ -9,6 +9,7 @@ from typing import Any
 from sdedge.config import SearchConfig, TrainConfig
 from sdedge.data.dataset import Dataset
 from sdedge.data.provenance import read_images, searched_on
+from sdedge.device import own_torch
 from sdedge.errors import ConfigError
 from sdedge.events import Event, Notice, Reporter, silent
 from sdedge.genotype import Genotype, load_genotype, named_run
@@ -111,7 +112,7 @@ def train(
     Raises ConfigError, GenotypeError, DataError, RunError, and InterruptedRunError, after a
     checkpoint, on Ctrl-C.
     """
-    check_whole(config, preset, settings, resume=resume)
+    check_whole(config, TrainConfig, preset, settings, resume=resume)
     if isinstance(genotype, SearchResult):
         if run is not None:
             raise ConfigError(
@@ -121,9 +122,9 @@ def train(
         run, genotype = genotype.run, None
     path = None if run is None else checked_path(run)
     source = str(genotype) if isinstance(genotype, Path) else genotype
-    with ExitStack() as held:
+    with own_torch(), ExitStack() as held:
         if resume:
-            training = _resume(path, source, settings, held, reporter)
+            training = _resume(path, source, preset, settings, held, reporter)
         else:
             training = _begin(path, source, config, preset, settings, held, reporter)
         return _finish(training, reporter, resume=resume)
@@ -142,11 +143,14 @@ class _Training:
 def _resume(
     path: Path | None,
     genotype: str | Genotype | None,
+    preset: str,
     settings: Mapping[str, Any],
     held: ExitStack,
     reporter: Reporter,
 ) -> _Training:
-    moved = moved_settings(TrainConfig.check(settings), *(["genotype"] if genotype else []))
+    others = {"genotype": genotype is not None, "preset": preset != "auto"}
+    given = [name for name, was_given in others.items() if was_given]
+    moved = moved_settings(TrainConfig.check(settings), *given)
     run = RunDir.open(path)
     held.enter_context(run.lock())
     resumed = resumed_config(run, "train", TrainConfig, moved)
@@ -229,8 +233,8 @@ def _finish(training: _Training, reporter: Reporter, *, resume: bool) -> TrainRe
     outcome = run_training(phase, run, reporter, resume=resume)
     return TrainResult(
         **vars(outcome),
-        run=run.path,
-        weights=run.weights,
+        run=run.path.absolute(),
+        weights=run.weights.absolute(),
         config=phase.config,
         test_images=len(data.test.labels),
         majority=_majority(data),

@@ -65,11 +65,15 @@ def save_network(path: Path, network: Network, description: NetworkDescription) 
 
 
 def load_network(path: Path) -> tuple[Network, NetworkDescription]:
-    """Read a network on the CPU, in evaluation mode; RunError when the file is damaged."""
+    """Read a network on the CPU, in evaluation mode; RunError when the file is damaged.
+
+    The random numbers of the caller stay as they are.
+    """
     checkpoint = read_checkpoint(path)
     description = NetworkDescription.from_dict(checkpoint.header, source=str(path))
-    with torch.device("meta"):  # a description can ask for more memory than its file proves
-        check_fits(description.build(), checkpoint.tensors, path)
-    network = description.build()
+    with torch.random.fork_rng(devices=[]):
+        with torch.device("meta"):  # a description can ask for more memory than its file proves
+            check_fits(description.build(), checkpoint.tensors, path)
+        network = description.build()
     load_module(network, checkpoint.tensors, path)
     return network.eval(), description

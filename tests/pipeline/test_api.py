@@ -4,11 +4,14 @@ import ast
 import inspect
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import sdedge
+from sdedge.device import own_torch
 from sdedge.events import Event
 from sdedge.loop import EpochEnded
 
@@ -99,3 +102,66 @@ def test_a_search_from_a_config_and_its_training(
     with pytest.raises(sdedge.ConfigError, match="its own run directory"):
         sdedge.train(found, run=tmp_path / "other")
     assert capfd.readouterr() == ("", "")
+
+
+def test_torch_is_the_caller_s_again_after_a_training(tmp_path: Path) -> None:
+    def state() -> tuple[object, ...]:
+        cudnn = torch.backends.cudnn
+        return (
+            torch.get_rng_state().tolist(),
+            torch.are_deterministic_algorithms_enabled(),
+            cudnn.deterministic,
+            cudnn.benchmark,
+        )
+
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic = False
+    before = state()
+    with torch.no_grad():
+        trained = sdedge.train(
+            "DARTS_V2", preset="demo", run=tmp_path / "run", data_root=str(tmp_path), **TINY
+        )
+    sdedge.load_network(trained)
+    assert state() == before
+
+
+def test_one_search_or_training_at_a_time_in_a_process(tmp_path: Path) -> None:
+    with own_torch(), pytest.raises(sdedge.RunError, match="a process of its own"):
+        sdedge.search(run=tmp_path / "run", **TINY)
+    assert not (tmp_path / "run").exists()
+
+
+def test_results_hold_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    trained = sdedge.train(
+        "DARTS_V2", preset="demo", run="run", data_root=str(tmp_path / "data"), **TINY
+    )
+    monkeypatch.chdir(tmp_path)
+    exported = sdedge.export(trained, limit=10)
+    assert exported.run == tmp_path / "here" / "run"
+    artifact = sdedge.Artifact.open(str(exported.run / "model.onnx"))
+    assert artifact.data == exported.artifacts[0].data
+
+
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        (lambda: sdedge.train(config=sdedge.SearchConfig()), "must be a TrainConfig"),
+        (lambda: sdedge.search(preset=None), "preset is None"),
+        (lambda: sdedge.search(resume=True, preset="demo"), "leave out --preset"),
+        (lambda: sdedge.train(resume=True, preset="demo"), "leave out --preset"),
+        (lambda: sdedge.export(limit=1.5), "limit is 1.5; it must be a whole number"),
+        (lambda: sdedge.export(formats="onx"), "choose from onnx"),
+        (lambda: sdedge.export(3), "a path is text, and not a int"),
+        (lambda: sdedge.predict_latency(target=[]), "target is empty"),
+        (lambda: sdedge.Artifact.open("no.onnx"), "no.onnx"),
+    ],
+)
+def test_mistakes_are_told(
+    call: Callable[[], object], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(sdedge.SdedgeError) as caught:
+        call()
+    assert complaint in str(caught.value)

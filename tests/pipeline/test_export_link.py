@@ -222,7 +222,7 @@ def test_a_format_with_an_interpreter_is_held_against_onnx(run: RunDir) -> None:
         (replace(LISTING, operators=frozenset({"Conv"})), {}, "has no form in listing"),
         (replace(LISTING, precisions=("int8",)), {}, "is of int8 networks alone"),
         (replace(LISTING, suffixes=("json",)), {}, "wrote 2 files, and has suffixes for 1"),
-        (LISTING, {"limit": 0}, "limit is 0; it must be 1 or more"),
+        (LISTING, {"limit": 0}, "limit is 0; it must be a whole number from 1"),
         (LISTING, {"calibration_images": 0}, "calibration_images is 0"),
     ],
 )
