@@ -239,6 +239,48 @@ def test_suffixes_of_another_format_are_refused() -> None:
         register_format(replace(LISTING, suffixes=("onnx", "json")))
 
 
+def explode(_: object) -> Any:
+    raise KeyError("scale")
+
+
+@pytest.mark.parametrize(
+    ("form", "problem"),
+    [
+        (replace(LISTING, write=explode), "writes no file: KeyError: .*scale"),
+        (replace(LISTING, write=lambda _: b"12"), "wrote .*; `write` gives a tuple of bytes"),
+        (replace(LISTING, write=lambda _: ("1", "2")), "wrote .*; `write` gives a tuple of bytes"),
+        (replace(PACKED, load=explode), "cannot load its file: KeyError: .*scale"),
+        (replace(PACKED, load=lambda _: explode), "cannot run its file: KeyError: .*scale"),
+    ],
+)
+def test_the_error_of_a_format_names_it(run: RunDir, form: Format, problem: str) -> None:
+    message = f"format '{form.name}' {problem}"
+    with register_format(form), pytest.raises(ExportError, match=message) as raised:
+        sdedge.export(run.path, formats=[form.name])
+    assert isinstance(raised.value.__cause__, KeyError) == ("KeyError" in problem)
+    assert not run.onnx.exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"suffixes": "toy"}, "has the suffixes 'toy'; give a tuple"),
+        ({"suffixes": ()}, r"has the suffixes \(\); give a tuple"),
+        ({"suffixes": ("a", "a")}, "has the suffixes"),
+        ({"suffixes": ("../a",)}, "has the suffixes"),
+        ({"suffixes": ("a\n",)}, "has the suffixes"),
+        ({"suffixes": ("int8.onnx",)}, "has the suffixes"),
+        ({"precisions": ()}, r"has the precisions \(\); give a tuple of one or more of fp32, int8"),
+        ({"precisions": ("fp16",)}, "has the precisions"),
+    ],
+)
+def test_a_format_without_file_names_or_precisions_is_refused(
+    fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(LISTING, **fields)
+
+
 def test_fp32_is_written_and_reported_where_int8_fails(
     run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:

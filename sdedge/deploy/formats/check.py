@@ -40,16 +40,15 @@ def check_format(
     """Run a file on the first `limit` images of `split` (None: all), if there is an interpreter.
 
     `onnx` is the ONNX file of the same `model`. Raises ExportError where the scores of an fp32 file
-    differ by more than LOGIT_TOLERANCE.
+    differ by more than LOGIT_TOLERANCE, and where the interpreter fails.
     """
     size = sum(map(len, content))
-    if form.load is None:
+    run = form.run(content)
+    if run is None:
         return FormatReport(file_size_bytes=size)
     rows = first_rows(split, limit)
     to_input = model_input(model.description, normalize=model.normalize)
-    actual, expected = class_scores(
-        [form.load(content[0]), load(onnx)], split, rows, to_input, progress
-    )
+    actual, expected = class_scores([run, load(onnx)], split, rows, to_input, progress)
     if actual.shape != expected.shape:
         raise ExportError(
             f"the {form.title} file gives scores of shape {actual.shape}, ONNX {expected.shape}"
