@@ -21,6 +21,7 @@ from sdedge.operations.table import (
     NAS_BENCH_201_OPERATIONS,
     check_search_set,
     get_operation,
+    is_built_in,
     operations_of,
     register_operation,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "Space",
     "check_search_set",
     "get_operation",
+    "is_built_in",
     "operations_of",
     "register_operation",
 ]

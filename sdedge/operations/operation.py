@@ -62,22 +62,45 @@ class Operation:
         return self.group == SKIP
 
     def module(self, channels: int, stride: int = 1, *, search: bool) -> nn.Module:
-        """A new module that computes it; ConfigError for what is never computed."""
+        """A new module that computes it.
+
+        Raises ConfigError for what is never computed, and where `build` names no function or gives
+        no module.
+        """
         if self.build is None:
             raise ConfigError(f"operation {self.name} is zero: there is nothing to build")
-        built: nn.Module = _resolve(self.build)(channels, stride, search=search)
+        from torch import nn
+
+        built = self._function(self.build)(channels, stride, search=search)
+        if not isinstance(built, nn.Module):
+            raise ConfigError(
+                f"operation {self.name}: {short(self.build)} gives {short(built)}; it must give a "
+                "torch.nn.Module"
+            )
         return built
 
     @property
     def fused_form(self) -> Callable[..., Any] | None:
         """The function that computes it in the fused supernet, if it has one."""
-        return None if self.fused is None else _resolve(self.fused)
+        return None if self.fused is None else self._function(self.fused)
+
+    def _function(self, reference: str | Callable[..., Any]) -> Callable[..., Any]:
+        """What `reference` names; ConfigError where there is no such function."""
+        try:
+            found = _resolve(reference) if isinstance(reference, str) else reference
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ConfigError(
+                f"operation {self.name}: {short(reference)} names no function ({short(str(error))})"
+                '; it must be "package.module:function"'
+            ) from error
+        if not callable(found):
+            raise ConfigError(f"operation {self.name}: {short(reference)} is no function")
+        return found
 
 
 @cache
-def _resolve(reference: str | Callable[..., Any]) -> Callable[..., Any]:
-    if not isinstance(reference, str):
-        return reference
-    module, _, name = reference.partition(":")
-    found: Callable[..., Any] = getattr(import_module(module), name)
-    return found
+def _resolve(reference: str) -> Any:
+    module, colon, name = reference.partition(":")
+    if not colon:
+        raise ValueError("there is no colon")
+    return getattr(import_module(module), name)

@@ -17,6 +17,13 @@ _TABLES: dict[str, dict[str, Operation]] = {
     NAS_BENCH_201: {op.name: op for op in (*nasbench201.SEARCH_SET, nasbench201.AUXILIARY)},
 }
 
+_BUILT_IN = {space: frozenset(table) for space, table in _TABLES.items()}
+
+
+def is_built_in(name: str, space: str = DARTS) -> bool:
+    """Whether a space has the operation `name` of itself."""
+    return name in _BUILT_IN[space]
+
 
 def operations_of(space: str = DARTS) -> Mapping[str, Operation]:
     """The operations of a space by name, registered ones among them."""

@@ -18,6 +18,7 @@ from sdedge.cli.output import cell_text
 from sdedge.config import SearchConfig
 from sdedge.data.shapes import draw
 from sdedge.deploy.ir.trace import to_program
+from sdedge.nas.check import check_search
 from sdedge.operations import NAS_BENCH_201, Operation, get_operation, register_operation
 from sdedge.run import RunDir, read_json
 from sdedge.space.counting import count_network
@@ -131,6 +132,65 @@ def test_a_toy_is_known_while_it_is_registered(toy: Operation) -> None:
 def test_what_cannot_be_searched_over_is_refused(operations: Any, message: str) -> None:
     with pytest.raises(sdedge.ConfigError, match=message):
         SearchConfig(operations=operations)
+
+
+def half(channels: int, stride: int, *, search: bool) -> nn.Module:
+    """Half the channels."""
+    return nn.Conv2d(channels, channels // 2, 1, stride=stride)
+
+
+def flat(channels: int, stride: int, *, search: bool) -> nn.Module:
+    """The stride is not heeded."""
+    return nn.Conv2d(channels, channels, 1)
+
+
+def floor(channels: int, stride: int, *, search: bool) -> nn.Module:
+    """An odd row is dropped."""
+    return nn.AvgPool2d(stride)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"build": "nomod.x:y"}, "toy: 'nomod.x:y' names no function .*No module named"),
+        ({"build": "sdedge.paths:zzz"}, "toy: 'sdedge.paths:zzz' names no function"),
+        ({"build": "sdedge.paths"}, "toy: 'sdedge.paths' names no function .*no colon"),
+        ({"build": "sdedge:__version__"}, "toy: 'sdedge:__version__' is no function"),
+        ({"build": lambda c, stride, *, search: 3}, "toy: .* gives 3; it must give a torch"),
+        ({"build": lambda c: nn.Identity()}, "toy fails at stride 1 on .*: TypeError"),
+        ({"fused": "nomod.x:y"}, "toy: 'nomod.x:y' names no function"),
+        (
+            {"build": half},
+            r"toy gives \(1, 2, 4, 5\) at stride 1 on .*; it must give \(1, 4, 4, 5\)",
+        ),
+        (
+            {"build": flat},
+            r"toy gives \(1, 4, 4, 5\) at stride 2 on .*; it must give \(1, 4, 2, 3\)",
+        ),
+        (
+            {"build": floor},
+            r"toy gives \(1, 4, 2, 2\) at stride 2 on .*; it must give \(1, 4, 2, 3\)",
+        ),
+    ],
+)
+def test_an_operation_that_cannot_work_is_refused_before_the_run_is_made(
+    toy: Operation, tmp_path: Path, fields: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "run"
+    with (
+        register_operation(replace(toy, name="toy", **fields)),
+        pytest.raises(sdedge.ConfigError, match=message),
+    ):
+        sdedge.search(run=path, operations=("skip_connect", "toy"), dataset="shapes", **TINY)
+    assert not path.exists()
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_check_of_an_operation_leaves_the_random_state() -> None:
+    config = SearchConfig(operations=OPERATIONS, device="cpu")
+    before = torch.random.get_rng_state()
+    check_search(config)
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 class Hardswish(nn.Module):
