@@ -1,7 +1,8 @@
 """The files of an export in a run directory: they belong together, and are written last."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ from sdedge.deploy.card.records import DATA_NOTES, PER_CLASS
 from sdedge.deploy.formats.onnx.format import ONNX
 from sdedge.deploy.formats.registry import FORMATS
 from sdedge.deploy.ir.graph import PRECISIONS
+from sdedge.errors import RunError
 from sdedge.files import json_bytes, write_together
 from sdedge.run import RunDir
+from sdedge.schema import read_record
+
+_MODEL = re.compile(r"model(\.[A-Za-z0-9]+)+")  # the name of an exported file, and of no other
 
 
 def write_export(
@@ -31,6 +36,9 @@ def write_export(
         (each.format, each.precision): each.report.to_dict() if each.report else {}
         for each in artifacts
     }
+    files = {
+        (each.format, each.precision): [path.name for path in each.files] for each in artifacts
+    }
     value = {
         **reports[ONNX.name, "fp32"],
         PER_CLASS: [asdict(count) for count in by_class],
@@ -42,17 +50,20 @@ def write_export(
     others: dict[str, Any] = {}
     for (name, precision), report in reports.items():
         if name != ONNX.name:
-            others.setdefault(name, {})[precision] = report
+            others.setdefault(name, {})[precision] = {"files": files[name, precision], **report}
     if others:
         value["formats"] = others
     contents = {path: data for each in artifacts for path, data in each.files.items()}
     contents[run.export_report] = json_bytes(value, run.export_report)
-    models = (
-        run.path / name
-        for form in FORMATS.values()
-        for precision in PRECISIONS
-        for name in form.file_names(precision)
-    )
+    models = {
+        *(
+            run.path / name
+            for form in FORMATS.values()
+            for precision in PRECISIONS
+            for name in form.file_names(precision)
+        ),
+        *_recorded(run),
+    }
     outdated = (  # of an earlier export, and untrue of a new one
         run.export_report,
         run.card,
@@ -60,8 +71,34 @@ def write_export(
         run.targets,
         run.fit,
         run.bundle,
-        *(path for path in models if path != run.onnx),  # which is replaced
+        *sorted(models - {run.onnx}),  # which is replaced
     )
     with run.lock():
         removed = write_together(contents, outdated=outdated)
     return value, removed
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Files:
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Earlier:
+    formats: Mapping[str, Mapping[str, _Files]] | None = None
+
+
+def _recorded(run: RunDir) -> list[Path]:
+    """Files of the earlier export, also of formats that are no longer registered."""
+    try:
+        earlier = read_record(run.export_report, _Earlier)
+    except RunError:  # there is none, or it is damaged: what is replaced need not be sound
+        return []
+    names = [
+        name
+        for precisions in (earlier.formats or {}).values()
+        for form in precisions.values()
+        for name in form.files
+        if _MODEL.fullmatch(name)
+    ]
+    return [run.path / name for name in names if (run.path / name).is_file()]

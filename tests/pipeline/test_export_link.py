@@ -201,6 +201,33 @@ def test_a_format_of_several_files_that_nothing_here_runs(run: RunDir) -> None:
         sdedge.export(run.path, formats=["listing"])
 
 
+def test_files_of_a_format_that_is_no_longer_known_go_as_well(run: RunDir) -> None:
+    with register_format(LISTING):
+        first = sdedge.export(run.path, formats=["listing"])
+    report = json.loads(run.export_report.read_text())
+    listed = report["formats"]["listing"]["fp32"]["files"]
+    assert listed == ["model.nodes.json", "model.weights.bin"]
+    kept = [run.weights, run.path / "model.txt", run.path.parent / "model.txt"]
+    for path in kept[1:]:
+        path.write_text("mine")
+    outside = [
+        "../model.txt",
+        str(kept[2]),
+        "weights.safetensors",
+        "model.",
+        "model.a/../model.txt",
+    ]
+    report["formats"]["listing"]["fp32"]["files"] = [*outside, *listed]
+    run.export_report.write_text(json.dumps(report))
+    again = sdedge.export(run.path)
+    gone = set(first.artifacts[1].files)
+    assert set(again.removed) >= gone
+    assert not any(path.exists() for path in gone)
+    assert all(path.exists() for path in kept)
+    run.export_report.write_text('{"formats": 3}')
+    assert sdedge.export(run.path).model.exists()
+
+
 def test_a_format_with_an_interpreter_is_held_against_onnx(run: RunDir) -> None:
     with register_format(PACKED):
         result = sdedge.export(run.path, formats=["onnx", "packed"])
