@@ -35,13 +35,14 @@ def _places(nodes: Sequence[onnx.NodeProto], order: Sequence[str]) -> list[int]:
     """
     planned = {name: place for place, name in enumerate(order)}
     place: dict[str, int] = {}  # by tensor
-    dequantized: list[str] = []
+    dequantized: dict[str, int] = {}  # by tensor, the place planned for it, or one past the end
     for node in nodes:
         name = node.name or node.output[0]
         before = max((place[tensor] for tensor in node.input if tensor in place), default=0)
         place[node.output[0]] = planned.get(name, before)
         if node.op_type == "DequantizeLinear":
-            dequantized.append(node.output[0])
-    for tensor in dequantized:  # a plan lets some operators read the bytes instead
-        place[tensor] = min(place[node.output[0]] for node in nodes if tensor in node.input)
+            dequantized[node.output[0]] = planned.get(name, len(order))
+    for tensor, latest in dequantized.items():  # the plan may have a reader of the bytes in between
+        readers = (place[node.output[0]] for node in nodes if tensor in node.input)
+        place[tensor] = min(latest, *readers)
     return [place[node.output[0]] for node in nodes]
