@@ -32,6 +32,9 @@ Betas = Annotated[  # of Adam
     tuple[ShareBelow1, ShareBelow1],
     Meta(description="two numbers, such as [0.5, 0.999], each at least 0 and below 1"),
 ]
+OperationNames = Annotated[
+    tuple[Name, ...], Meta(description='a list of names, such as ["sep_conv_3x3"]')
+]
 OpenShare = Annotated[float, Meta(gt=0, lt=1)]
 _Mean = Annotated[float, Meta(ge=0, le=1)]
 _Std = Annotated[float, Meta(gt=0, le=1)]

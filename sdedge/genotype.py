@@ -26,7 +26,7 @@ from sdedge.errors import GenotypeError
 from sdedge.escape import printable, quoted, short
 from sdedge.genotype_text import is_arch, is_printed, read_printed
 from sdedge.names import find_name, suggestion
-from sdedge.operations import DARTS, NAS_BENCH_201, get_operation, operations_of
+from sdedge.operations import DARTS, NAS_BENCH_201, choices, get_operation, operations_of
 from sdedge.paths import checked_path
 from sdedge.schema import decode_json, read_bytes, to_record
 
@@ -224,8 +224,7 @@ def _check_cell(name: str, edges: tuple[Edge, ...], concat: tuple[int, ...]) -> 
         node = 2 + position // 2
         if operation not in derivable:
             raise GenotypeError(
-                f"{name}[{position}]: unknown operation {short(operation)}; "
-                f"choose from {_list(derivable)}"
+                f"{name}[{position}]: unknown operation {short(operation)}; {choices(derivable)}"
             )
         if not 0 <= source < node:
             raise GenotypeError(

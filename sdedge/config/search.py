@@ -33,7 +33,7 @@ class SearchConfig(PhaseConfig):
 
     space: Space = option(DARTS, "darts (default), or nas-bench-201, whose cells are known.")
     # Of an edge besides `none`; None: those of the space. Registered ones are known, too.
-    operations: tuple[bounds.Name, ...] | None = None
+    operations: bounds.OperationNames | None = None
     strategy: bounds.Name = option("darts", "darts (default); see `sdedge strategies`; + combines.")
     task: bounds.Name = option(
         "semantic",

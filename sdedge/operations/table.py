@@ -1,6 +1,6 @@
 """Operations by search space and name. No torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from sdedge.errors import ConfigError
@@ -35,9 +35,14 @@ def get_operation(name: str, space: str = DARTS) -> Operation:
     if name not in _TABLES[space]:
         raise ConfigError(
             f"unknown operation {quoted(name)} of {space}{suggestion(name, _TABLES[space])}; "
-            f"choose from {', '.join(_TABLES[space])}"
+            f"{choices(_TABLES[space])}"
         )
     return _TABLES[space][name]
+
+
+def choices(names: Iterable[str]) -> str:
+    """What a message offers in the place of an unknown operation."""
+    return f"choose from {', '.join(names)}, or register it first (register_operation)"
 
 
 def check_search_set(names: Sequence[str], space: str = DARTS) -> None:
@@ -45,6 +50,8 @@ def check_search_set(names: Sequence[str], space: str = DARTS) -> None:
     first, *others = names
     if first != NONE or not others:
         raise ConfigError(f"an edge has {NONE} and at least one other operation to choose from")
+    if NONE in others:
+        raise ConfigError(f"operations has {NONE}, which is always there; leave it out")
     if len(set(names)) < len(names):
         raise ConfigError(f"an operation is named twice: {', '.join(names)}")
     for name in others:

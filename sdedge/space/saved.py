@@ -45,13 +45,16 @@ class NetworkDescription:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, source: str) -> "NetworkDescription":
-        """Read the JSON form; RunError naming `source` when a field is missing or malformed."""
-        try:
-            return to_record(
-                data, cls, source=f"{source}: the description of the network is damaged"
-            )
-        except GenotypeError as error:
-            raise RunError(f"{source}: {error}") from error
+        """Read the JSON form; RunError naming `source` when a field is missing or malformed.
+
+        A sound genotype with an operation that is not registered is a RunError as well.
+        """
+        if isinstance(data.get("genotype"), Mapping):
+            try:
+                Genotype.from_dict(data["genotype"])
+            except GenotypeError as error:
+                raise RunError(f"{source}: the network cannot be built: {error}") from error
+        return to_record(data, cls, source=f"{source}: the description of the network is damaged")
 
 
 def save_network(path: Path, network: Network, description: NetworkDescription) -> None:

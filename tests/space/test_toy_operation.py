@@ -23,6 +23,7 @@ from sdedge.operations import NAS_BENCH_201, Operation, get_operation, register_
 from sdedge.run import RunDir, read_json
 from sdedge.space.counting import count_network
 from sdedge.space.nasbench201.cell import Nb201Cell
+from sdedge.space.saved import NetworkDescription
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 OPERATIONS = ("skip_connect", "conv_3x3")
@@ -110,12 +111,17 @@ def test_a_toy_is_known_while_it_is_registered(toy: Operation) -> None:
     with register_operation(toy):
         cell = sdedge.Genotype(normal=edges, reduce=edges, normal_concat=(2,), reduce_concat=(2,))
         assert sdedge.Genotype.from_json(cell.to_json()) == cell
+        stored = describe(cell).to_dict()
+        assert NetworkDescription.from_dict(stored, source="here") == describe(cell)
         with pytest.raises(sdedge.ConfigError, match="an operation conv_3x3 already"):
             register_operation(toy)
-    with pytest.raises(sdedge.GenotypeError, match="unknown operation 'conv_3x3'"):
+    unknown = r"unknown operation 'conv_3x3'.*, or register it first \(register_operation\)"
+    with pytest.raises(sdedge.GenotypeError, match=unknown):
         sdedge.Genotype.from_json(cell.to_json())
-    with pytest.raises(sdedge.ConfigError, match="unknown operation 'conv_3x3'"):
+    with pytest.raises(sdedge.ConfigError, match=unknown):
         get_operation("conv_3x3")
+    with pytest.raises(sdedge.RunError, match=f"here: the network cannot be built: .*{unknown}"):
+        NetworkDescription.from_dict(stored, source="here")
     with register_operation(toy, NAS_BENCH_201):
         assert Nb201Cell(("conv_3x3",) * 6).parameter_free_count == 0
 
@@ -126,6 +132,8 @@ def test_a_toy_is_known_while_it_is_registered(toy: Operation) -> None:
         (("conv_9x9",), "unknown operation 'conv_9x9' of darts"),
         ((), "at least one other operation"),
         (("skip_connect", "skip_connect"), "named twice"),
+        (("none",), "operations has none, which is always there; leave it out"),
+        (("none", "skip_connect"), "operations has none, which is always there"),
         (("auxiliary_skip",), "never part of a derived cell"),
     ],
 )
@@ -191,6 +199,14 @@ def test_a_check_of_an_operation_leaves_the_random_state() -> None:
     before = torch.random.get_rng_state()
     check_search(config)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("operations", ["[none]", 3, {"none": 1}])
+def test_operations_that_are_no_list_of_names_say_how_one_looks(operations: Any) -> None:
+    with pytest.raises(
+        sdedge.ConfigError, match=r'a list of names, such as \["sep_conv_3x3"\], or'
+    ):
+        SearchConfig.check({"operations": operations})
 
 
 class Hardswish(nn.Module):

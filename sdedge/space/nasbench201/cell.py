@@ -20,7 +20,13 @@ from sdedge.errors import GenotypeError
 from sdedge.escape import printable, short
 from sdedge.genotype import Architecture
 from sdedge.genotype_text import read_arch
-from sdedge.operations import NAS_BENCH_201, NAS_BENCH_201_OPERATIONS, Operation, operations_of
+from sdedge.operations import (
+    NAS_BENCH_201,
+    NAS_BENCH_201_OPERATIONS,
+    Operation,
+    choices,
+    operations_of,
+)
 from sdedge.schema import decode_json, read_bytes, to_record
 
 CELL_TYPE = "cell"  # all cells are alike
@@ -55,7 +61,7 @@ class Nb201Cell(Architecture):
             if operation not in derivable:
                 raise GenotypeError(
                     f"edge {target}<-{source}: unknown operation {short(operation)}; "
-                    f"choose from {', '.join(derivable)}"
+                    f"{choices(derivable)}"
                 )
 
     @property
