@@ -5,10 +5,14 @@ from types import TracebackType
 from typing import Any
 
 from sdedge.errors import ConfigError
-from sdedge.escape import quoted
+from sdedge.escape import quoted, short
 from sdedge.names import find_name
 
-__all__ = ["Registration", "register"]
+__all__ = ["Registration", "check_class", "register"]
+
+_LONGEST = 64  # characters of a name
+# By which options are parsed, paths are made and consoles are coloured.
+_RESERVED = "+@:,=/\\[]"
 
 
 class Registration:
@@ -36,17 +40,32 @@ class Registration:
         self.undo()
 
 
+def check_class(value: object, kind: type[object]) -> None:
+    """Raise ConfigError for a value that cannot be registered, as it is no `kind`."""
+    if not isinstance(value, kind):
+        raise ConfigError(
+            f"{short(value)} cannot be registered: it must be of the class {kind.__name__}"
+        )
+
+
 def register(
     registry: MutableMapping[str, Any], name: str, value: object, *, kind: str
 ) -> Registration:
     """Add `value`, a `kind` of thing, to `registry` as `name`.
 
-    Raises ConfigError for a name that is empty or taken, in whatever case and with whatever
-    hyphens, or that has one of the characters by which options are parsed (`+ @ : , =`, spaces).
+    Raises ConfigError for a name that is empty, over 64 characters or taken, in whatever case and
+    with whatever hyphens, or that has a space, a control character or one of `+ @ : , = / \\ [ ]`.
     """
     one = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-    if not name or any(letter in "+@:,=" or letter.isspace() for letter in name):
-        raise ConfigError(f"{quoted(name)} cannot name {one}: leave out spaces and any of +@:,=")
+    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST:
+        raise ConfigError(
+            f"{short(name)} cannot name {one}: give text of 1 to {_LONGEST} characters"
+        )
+    if not name.isprintable() or any(letter in _RESERVED or letter.isspace() for letter in name):
+        raise ConfigError(
+            f"{quoted(name)} cannot name {one}: leave out spaces, control characters and any of "
+            f"{_RESERVED}"
+        )
     if taken := find_name(name, registry):
         raise ConfigError(f"there is {one} {taken} already; choose another name")
     registry[name] = value

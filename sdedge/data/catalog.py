@@ -16,7 +16,7 @@ from sdedge.errors import ConfigError, DataError
 from sdedge.escape import quoted
 from sdedge.names import find_name, suggestion
 from sdedge.paths import checked_path
-from sdedge.registration import Registration, register
+from sdedge.registration import Registration, check_class, register
 
 __all__ = [
     "DATASETS",
@@ -153,8 +153,9 @@ DATASETS: dict[str, NamedDataset] = {
 
 
 def register_dataset(name: str, dataset: NamedDataset) -> Registration:
-    """Let `dataset` be opened as `name`; ConfigError for a name that is taken.
+    """Let `dataset` be opened as `name`; ConfigError for a name that is taken or cannot be one.
 
     For good, or to the end of a `with` block.
     """
+    check_class(dataset, NamedDataset)
     return register(DATASETS, name, dataset, kind="data set")

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from sdedge.errors import ConfigError
-from sdedge.escape import quoted
+from sdedge.escape import quoted, short
 from sdedge.names import suggestion
 from sdedge.operations import darts, nasbench201
 from sdedge.operations.operation import DARTS, NAS_BENCH_201, NONE, Operation, Space
-from sdedge.registration import Registration, register
+from sdedge.registration import Registration, check_class, register
 
 DARTS_OPERATIONS = tuple(operation.name for operation in darts.SEARCH_SET)
 NAS_BENCH_201_OPERATIONS = tuple(operation.name for operation in nasbench201.SEARCH_SET)
@@ -62,6 +62,10 @@ def check_search_set(names: Sequence[str], space: str = DARTS) -> None:
 def register_operation(operation: Operation, space: Space = DARTS) -> Registration:
     """Add an operation to a space, for good or, used in a `with` statement, for its block.
 
-    Raises ConfigError for a name that is taken, or cannot be one.
+    Raises ConfigError for no Operation, for an unknown space, and for a name that is taken or
+    cannot be one.
     """
+    check_class(operation, Operation)
+    if space not in tuple(_TABLES):  # it may be anything
+        raise ConfigError(f"unknown space {short(space)}; choose from {', '.join(_TABLES)}")
     return register(_TABLES[space], operation.name, operation, kind="operation")

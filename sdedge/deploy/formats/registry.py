@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from sdedge.deploy.formats.format import Format
 from sdedge.deploy.formats.onnx.format import ONNX
 from sdedge.errors import ConfigError
-from sdedge.registration import Registration, register
+from sdedge.registration import Registration, check_class, register
 
 FORMATS: dict[str, Format] = {ONNX.name: ONNX}
 
@@ -14,9 +14,10 @@ def register_format(new: Format) -> Registration:
     """Make a format from outside known by its name.
 
     It stays known until the registration is undone, or to the end of its `with` block. Raises
-    ConfigError for a name that is taken or cannot be one, and where its files would take the names
-    of another format's.
+    ConfigError for no Format, for a name that is taken or cannot be one, and where its files would
+    take the names of another format's.
     """
+    check_class(new, Format)
     for known in FORMATS.values():
         if shared := {*known.suffixes} & {*new.suffixes}:
             raise ConfigError(

@@ -25,7 +25,7 @@ from sdedge.nas.strategies.robust_darts import (
 from sdedge.nas.strategies.sdarts import SDARTS_ADV, SDARTS_RS
 from sdedge.nas.strategies.snas import SNAS
 from sdedge.nas.strategy import Strategy
-from sdedge.registration import Registration, register
+from sdedge.registration import Registration, check_class, register
 
 STRATEGIES: dict[str, Strategy] = {
     strategy.name: strategy
@@ -61,6 +61,7 @@ def register_strategy(strategy: Strategy) -> Registration:
     ConfigError for a name that is taken or cannot be one, and for what no search can do, such as
     stages and a stop.
     """
+    check_class(strategy, Strategy)
     check_alone(strategy, DARTS)
     return register(STRATEGIES, strategy.name, strategy, kind="strategy")
 

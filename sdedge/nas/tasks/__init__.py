@@ -5,6 +5,8 @@ from functools import partial
 
 from sdedge.config import SearchConfig
 from sdedge.data.dataset import Channels
+from sdedge.errors import ConfigError
+from sdedge.escape import short
 from sdedge.names import choose
 from sdedge.nas.tasks.colorization import ColorizationTask
 from sdedge.nas.tasks.jigsaw import JigsawTask
@@ -36,6 +38,8 @@ def register_task(name: str, build: Callable[[SearchConfig, TaskSetting], Task])
     It stays known until the registration is undone, or to the end of its `with` block. Raises
     ConfigError for a name that is taken or cannot be one.
     """
+    if not callable(build):
+        raise ConfigError(f"{short(build)} cannot be registered: it must be a function or a class")
     return register(TASKS, name, build, kind="task")
 
 
