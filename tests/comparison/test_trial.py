@@ -89,9 +89,10 @@ def test_what_was_interrupted_goes_on_and_finds_the_same(
     (tmp_path / "cut" / "trial.json").unlink()
     with pytest.raises(RunError, match="holds a search with other settings"):
         run_trial(other, SEMANTIC, 1, tmp_path / "cut", opened, reporter)
-    (tmp_path / "cut" / "trial.json").write_text("{}")
-    with pytest.raises(RunError, match=r"trial\.json is damaged"):
-        run_trial(PLAN, SEMANTIC, 1, tmp_path / "cut", opened, reporter)
+    for text in ("{}", json.dumps({**straight, "params": "many"}), json.dumps({"method": 3})):
+        (tmp_path / "cut" / "trial.json").write_text(text)
+        with pytest.raises(RunError, match=r"trial\.json is damaged"):
+            run_trial(PLAN, SEMANTIC, 1, tmp_path / "cut", opened, reporter)
 
 
 def test_a_trial_in_the_darts_space_trains_what_it_found(

@@ -84,6 +84,21 @@ def test_any_stretch_of_the_training_images_has_all_classes(
     assert min(*np.bincount(first), *np.bincount(second)) >= 12
 
 
+@pytest.mark.parametrize(
+    ("suffix", "form"), [("avif", "AVIF"), ("jp2", "JPEG2000"), ("jpe", "JPEG"), ("tif", "TIFF")]
+)
+def test_less_usual_formats_are_images(
+    tmp_path: Path, make_images: MakeFolder, load: Callable, suffix: str, form: str
+) -> None:
+    folder = make_images(tmp_path / "set", ("a", "b"), 5)
+    for name in ("a", "b"):
+        picture = Image.new("RGB", (20, 20), (200, 30, 60))
+        picture.save(folder / name / f"more.{suffix}", format=form)
+    dataset = load(folder)
+    assert len(dataset.train.labels) + len(dataset.test.labels) == 12
+    assert dataset.notes == ()
+
+
 def test_files_that_are_not_used_are_named_with_the_reason(
     tmp_path: Path, make_images: MakeFolder, load: Callable
 ) -> None:
