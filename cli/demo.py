@@ -1,7 +1,9 @@
 """sdedge demo"""
 
+import os
 import time
 from functools import partial
+from pathlib import Path
 
 from sdedge.cli import options
 from sdedge.cli.export import export_and_show
@@ -30,7 +32,7 @@ def demo(
     out = console(json_output=json_output)
     started = time.monotonic()
     searched = search_and_show(out, preset="demo", run=run, **overrides)
-    path = searched.run
+    path = run or Path(os.path.relpath(searched.run))  # as short as it was announced
     with lock_folder(path):
         trained = train_and_show(out, preset="demo", run=path, **overrides)
         exported = export_and_show(out, run=path)
