@@ -22,7 +22,7 @@ def demo(
     run: options.NewRun = None,
     json_output: options.Json = False,
 ) -> None:
-    """Search, train, export and profile on the embedded data set, in about three minutes."""
+    """Search, train, export and profile on the embedded data set, in about five minutes."""
     from sdedge.cli.render.bench import show_bench
     from sdedge.cli.render.progress import render
     from sdedge.pipeline.bench import bench
