@@ -158,6 +158,10 @@ def load_genotype(name_or_file: str | Path) -> Genotype:
     A file holds the JSON form, or one cell as DARTS prints it, anywhere in a log. Raises
     GenotypeError, listing the published names when nothing matches.
     """
+    if not isinstance(name_or_file, str | Path):
+        raise GenotypeError(
+            f"a genotype is a name, a path or a cell as text, not a {type(name_or_file).__name__}"
+        )
     text, source = str(name_or_file), "the genotype"
     if not is_cell_text(text):
         path = checked_path(name_or_file, error=GenotypeError)

@@ -81,7 +81,7 @@ SEARCH_SET = (
         dense_convolutions=1,
     ),
 )
-# Cells of NASNet and AmoebaNet hold these.
+# Known, and not searched over unless a search names them; cells of NASNet and AmoebaNet hold these.
 PUBLISHED = (
     Operation(
         name="sep_conv_7x7",

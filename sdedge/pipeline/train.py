@@ -173,8 +173,8 @@ def _begin(
         path, origin = searched.path, searched
         genotype = load_genotype(searched.require(searched.genotype, "search"))
     else:
-        origin = _named_run(source)
         genotype = source if isinstance(source, Genotype) else load_genotype(source)
+        origin = _named_run(source)
     after = ("search",) if source is None else ()
     take_folder(held, path, "train", after=after)
     if config is None:

@@ -149,6 +149,7 @@ def test_results_hold_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     [
         (lambda: sdedge.train(config=sdedge.SearchConfig()), "must be a TrainConfig"),
         (lambda: sdedge.search(preset=None), "preset is None"),
+        (lambda: sdedge.train(3.5), "not a float"),
         (lambda: sdedge.search(resume=True, preset="demo"), "leave out --preset"),
         (lambda: sdedge.train(resume=True, preset="demo"), "leave out --preset"),
         (lambda: sdedge.export(limit=1.5), "limit is 1.5; it must be a whole number"),

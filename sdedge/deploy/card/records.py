@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sdedge.bounds import Amount, Natural, Share
+from sdedge.bounds import Amount, Name, Natural, Share
 from sdedge.deploy.ir.graph import Precision
 from sdedge.errors import RunError
 from sdedge.run import read_json
@@ -19,9 +19,18 @@ __all__ = [
     "BenchFile",
     "ExportFile",
     "FitFile",
+    "SearchOrigin",
     "TargetsFile",
     "read_report",
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOrigin:
+    """What the card says of the search in the same run; its operations need not be known here."""
+
+    strategy: Name
+    task: Name
 
 
 @dataclass(frozen=True, kw_only=True)

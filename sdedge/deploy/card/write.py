@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sdedge.config import SearchConfig, TrainConfig
+from sdedge.config import TrainConfig
 from sdedge.deploy.artifact import Artifact
 from sdedge.deploy.card.budget import budget_part
-from sdedge.deploy.card.records import DATA_NOTES, ExportFile, read_report
+from sdedge.deploy.card.records import DATA_NOTES, ExportFile, SearchOrigin, read_report
 from sdedge.deploy.card.results import accuracy_part, latency_part, size_part
 from sdedge.deploy.card.usage import input_part, limits_part, programs_part
 from sdedge.deploy.formats.onnx.metadata import Metadata
@@ -20,6 +20,7 @@ from sdedge.errors import RunError
 from sdedge.escape import markdown
 from sdedge.files import write_atomic
 from sdedge.run import RunDir
+from sdedge.schema import to_record
 
 
 def write_card(run: RunDir, artifacts: Iterable[Artifact] | None = None) -> Path:
@@ -74,7 +75,8 @@ def _what(
     files: Mapping[Precision, Artifact],
 ) -> str:
     settings = run.phases().get("search")
-    search = settings and SearchConfig.from_dict(settings, source=str(run.config))
+    source = f"{run.config}: the search"
+    search = to_record(settings, SearchOrigin, source=source) if settings else None
     origin = (
         f"found by a search in the same run (strategy {markdown(search.strategy)}, "
         f"task {markdown(search.task)})"
