@@ -24,8 +24,7 @@ def bundle(
     json_output: options.Json = False,
 ) -> None:
     """Pack the exported networks with a program that proves and measures them on a board."""
-    from sdedge.cli.render import images as image_events  # noqa: F401 - registers them
-    from sdedge.cli.render.progress import ConsoleReporter
+    from sdedge.cli.render.images import ConsoleReporter
     from sdedge.pipeline import bundle as packing
 
     out = console(json_output=json_output)

@@ -71,8 +71,7 @@ def compare(
     json_output: options.Json = False,
 ) -> None:
     """Compare search methods: each with each seed, in one table with a random baseline."""
-    from sdedge.cli.render import compare as compare_events  # noqa: F401 - registers them
-    from sdedge.cli.render.progress import ConsoleReporter
+    from sdedge.cli.render.compare import ConsoleReporter
     from sdedge.pipeline.compare import compare as run_comparison
     from sdedge.pipeline.settings import refuse_with_resume
 

@@ -37,8 +37,7 @@ def search(
 
 def search_and_show(out: Console, **arguments: Any) -> "SearchResult":
     """Search, and show on `out` how it goes and what comes of it; see `sdedge.search`."""
-    from sdedge.cli.render import search as search_events  # noqa: F401 - registers them
-    from sdedge.cli.render.progress import ConsoleReporter
+    from sdedge.cli.render.search import ConsoleReporter
     from sdedge.pipeline.search import search as run_search
 
     with ConsoleReporter(out) as reporter:

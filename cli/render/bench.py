@@ -23,7 +23,7 @@ def _(event: BudgetLimitsTaken, console: Console) -> None:
 
 
 def show_bench(out: Console, result: BenchResult) -> None:
-    """All that there is: the measurement, predictions, the verdict on a budget, and scores."""
+    """Print the measurement, the predictions, the verdict on a budget, and the scores."""
     _print_measurement(out, result.measurement)
     if result.predictions:
         show_reports(out, result.predictions)

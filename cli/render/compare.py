@@ -5,6 +5,7 @@ from rich.console import Console
 from sdedge.cli.output import shown, table
 from sdedge.cli.render import images as images  # registers the events of its data sets
 from sdedge.cli.render.figures import duration
+from sdedge.cli.render.progress import ConsoleReporter as ConsoleReporter  # that knows these events
 from sdedge.cli.render.progress import render
 from sdedge.comparison.plan import FILE
 from sdedge.comparison.recipes import get_recipe

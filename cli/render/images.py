@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from rich.console import Console
 
 from sdedge.cli.output import shown
+from sdedge.cli.render.progress import ConsoleReporter as ConsoleReporter  # that knows these events
 from sdedge.cli.render.progress import render
 from sdedge.pipeline.images import DatasetFound, DatasetOpened
 

@@ -6,6 +6,7 @@ from sdedge.cli.output import architecture_lines, shown
 from sdedge.cli.render import images as images  # registers the events of its data set
 from sdedge.cli.render.benchmark import show_cells
 from sdedge.cli.render.figures import duration, limits_text, percent
+from sdedge.cli.render.progress import ConsoleReporter as ConsoleReporter  # that knows these events
 from sdedge.cli.render.progress import render
 from sdedge.config import SearchConfig
 from sdedge.counted import counted

@@ -133,7 +133,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             name="table-7",
-            summary="self-supervised tasks beside masked image modelling, alone and jointly",
+            summary="self-supervised tasks next to masked image modelling, alone and jointly",
             methods=(*_PROXIES, "semantic:mask_fill=1"),
             train="paper",
             published={

@@ -90,7 +90,7 @@ def planned_costs(run: RunDir) -> dict[str, Costs]:
 def choose_size(run: RunDir, genotype: Genotype, reporter: Reporter) -> dict[str, Any] | None:
     """Choose width and depth for the cell of a search, and write them to budget.json.
 
-    Gives the chosen size; None when the cell fits at no size.
+    Gives the chosen size; None when no size fits.
     """
     plan = read_json(run.budget)
     reporter(Notice("choosing width and depth"))
@@ -101,8 +101,8 @@ def choose_size(run: RunDir, genotype: Genotype, reporter: Reporter) -> dict[str
     if chosen is None:
         reporter(
             Notice(
-                "This cell fits the budget at no width and depth, though others do. Search again, "
-                "longer or with another seed, or allow more.",
+                "This cell does not fit the budget at any width and depth; others do. Search "
+                "again, longer or with another seed, or allow more.",
                 warning=True,
             )
         )
@@ -119,7 +119,7 @@ def budgeted_size(
 
     A width or depth in `settings` stands, and decides the other. A budget is for images of one
     size and the CIFAR stem: where `settings` or the preset's `recipe` have others, or both width
-    and depth are given, nothing is chosen. Raises ConfigError when the cell fits at no size.
+    and depth are given, nothing is chosen. Raises ConfigError when no size fits.
     """
     if not run.budget.exists():
         return {}
@@ -138,8 +138,8 @@ def budgeted_size(
         return {name: chosen[name] for name in ("channels", "cells")}
     if free and not fixed:
         raise ConfigError(
-            f"the cell of {run.path} fits its budget at no width and depth; search again, or give "
-            "--channels and --cells to train one that does not fit"
+            f"the cell of {run.path} does not fit its budget at any width and depth; search again, "
+            "or give --channels and --cells to train one that does not fit"
         )
     reporter(
         Notice(

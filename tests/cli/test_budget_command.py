@@ -220,7 +220,7 @@ def test_a_training_needs_a_size_unless_it_is_given_one(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     assert budgeted_size(run, {}, {}, silent) == {}
     write_json(tmp_path / "budget.json", {**PLANNED, "sizes": []})
-    with pytest.raises(ConfigError, match="at no width and depth"):
+    with pytest.raises(ConfigError, match="at any width and depth"):
         budgeted_size(run, {}, {}, silent)
     assert budgeted_size(run, {"channels": 4, "cells": 4}, {}, silent) == {}
     write_json(tmp_path / "budget.json", PLANNED)

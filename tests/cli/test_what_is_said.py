@@ -8,9 +8,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from sdedge.cli.render import search as search_events  # noqa: F401 - registers them
 from sdedge.cli.render.figures import accuracy_on, few_images
-from sdedge.cli.render.progress import render
+from sdedge.cli.render.search import ConsoleReporter
 from sdedge.cli.render.train import show_training
 from sdedge.comparison.summary import undecided_searches
 from sdedge.config import SearchConfig, TrainConfig
@@ -40,7 +39,7 @@ def searched(record: dict[str, Any]) -> SearchOutcome:
 def shown(outcome: SearchOutcome, **settings: Any) -> str:
     """What the end of a search with these settings prints."""
     event = CellFound(outcome, SearchConfig(**settings), Path("run"))
-    return said(lambda out: render(event, out))
+    return said(lambda out: ConsoleReporter(out)(event))
 
 
 class TestUndecidedSearch:

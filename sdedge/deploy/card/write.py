@@ -24,7 +24,7 @@ from sdedge.schema import to_record
 
 
 def write_card(run: RunDir, artifacts: Iterable[Artifact] | None = None) -> Path:
-    """Write model-card.md beside the ONNX files of `run`, from what the run holds by now.
+    """Write model-card.md of `run` from the reports that the run has so far.
 
     `artifacts` are the ONNX files of the run, where they have been read already. Raises RunError
     where the run has no export, and ExportError for a damaged ONNX file.

@@ -84,13 +84,9 @@ class Supernet(AnySupernet):
         Args:
             x: (N, 3, H, W).
             weights: one (14, 8) matrix a cell type.
-            active: which operations to compute, for each cell type 14 x 8; None: all. The others
-                count as zero, and their weights get no gradient. Each node needs at least one.
-            keep_zero_weight_grad: add every weight that is zero to its node all the same, so that
-                it gets the gradient of a scalar (GDAS); a node may then have no active operation.
-            skip_dropout: share of the values of an identity skip that are dropped in training.
-            drop_path: share of the samples that each other operation drops in training; the plain
-                supernet runs then, as a fused sum normalises what it should drop.
+            active: for each cell type 14 x 8; each node needs at least one operation.
+
+        The other arguments are those of `AnySupernet.forward`.
         """
         if not self.training:
             skip_dropout = drop_path = None
